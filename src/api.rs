@@ -1,0 +1,1 @@
+//! REST, admin server and diagnostics.

@@ -1,0 +1,1 @@
+//! Rules over all that a revision holds of a mesh.

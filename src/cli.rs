@@ -1,0 +1,100 @@
+//! The command line: the only part of Windlass that touches the terminal.
+//!
+//! One file a command. Data goes to standard output, everything else to
+//! standard error. The exit status is 0, or 1 for any error; `plan
+//! --detailed-exitcode` adds its own.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::error::{CliError, ErrorKind};
+pub use self::terminal::Terminal;
+
+mod error;
+mod generate;
+mod get;
+mod history;
+mod plan;
+mod run;
+mod seal;
+mod status;
+mod terminal;
+mod validate;
+
+/// Declarative GitOps reconciler and identity control plane for service meshes
+#[derive(Debug, Parser)]
+#[command(
+    name = "windlass",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Plan(plan::Args),
+    Validate(validate::Args),
+    Seal(seal::Args),
+    Generate(generate::Args),
+    Get(get::Args),
+    Status(status::Args),
+    History(history::Args),
+}
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Status 0.
+    Done,
+    /// Another status that is not an error of the program, such as `plan
+    /// --detailed-exitcode` with changes, or `validate` with diagnostics
+    /// that are already printed.
+    Status(u8),
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let mut terminal = Terminal::from_process();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; anything else is an invalid call. Status 2 would be
+            // `plan --detailed-exitcode` saying that there are changes.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(1)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match cli.run(&mut terminal) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Status(status)) => ExitCode::from(status),
+        Err(error) => {
+            terminal.report(&error);
+            ExitCode::from(1)
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self, terminal: &mut Terminal) -> Result<Outcome, CliError> {
+        match &self.command {
+            Command::Run(args) => run::run(args, terminal),
+            Command::Plan(args) => plan::run(args, terminal),
+            Command::Validate(args) => validate::run(args, terminal),
+            Command::Seal(args) => seal::run(args, terminal),
+            Command::Generate(args) => generate::run(args, terminal),
+            Command::Get(args) => get::run(args, terminal),
+            Command::Status(args) => status::run(args, terminal),
+            Command::History(args) => history::run(args, terminal),
+        }
+    }
+}

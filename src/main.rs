@@ -1,0 +1,7 @@
+//! The `windlass` program. All of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    windlass::cli::main()
+}

@@ -1,0 +1,1 @@
+//! YAML in, resources and diagnostics out. Source positions live here and nowhere else.

@@ -1,0 +1,65 @@
+//! Evidence: what each proxy has acknowledged over SDS.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AuthorityId, BundleId, DataplaneId, Timestamp};
+
+/// What one proxy has acknowledged, and whether it is connected.
+///
+/// The owner is the xDS server; the store keeps the last known value so that
+/// a restart or another replica does not start from nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyEvidence {
+    /// The proxy.
+    pub dataplane: DataplaneId,
+    /// Since when it is connected; `None` while it is not.
+    pub connected_since: Option<Timestamp>,
+    /// When something of this was last learnt.
+    pub seen: Timestamp,
+    /// The trust bundle that it acknowledged last.
+    pub bundle: Option<BundleId>,
+    /// The authorities in that bundle.
+    #[serde(default)]
+    pub trusts: Vec<AuthorityId>,
+    /// The authority of the leaf that it acknowledged last.
+    pub leaf_issuer: Option<AuthorityId>,
+    /// The end of that leaf.
+    pub leaf_not_after: Option<Timestamp>,
+    /// The last rejection, until something good is acknowledged after it.
+    pub last_nack: Option<Nack>,
+}
+
+/// A rejected response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Nack {
+    /// When.
+    pub at: Timestamp,
+    /// The secret that was rejected, `identity_cert` or `mesh_ca`.
+    pub resource: String,
+    /// Envoy's own words, cut at 1 KiB.
+    pub message: String,
+}
+
+impl ProxyEvidence {
+    /// The evidence of a proxy that has acknowledged nothing.
+    #[must_use]
+    pub fn none(dataplane: DataplaneId, now: Timestamp) -> Self {
+        Self {
+            dataplane,
+            connected_since: None,
+            seen: now,
+            bundle: None,
+            trusts: Vec::new(),
+            leaf_issuer: None,
+            leaf_not_after: None,
+            last_nack: None,
+        }
+    }
+}
+
+/// What every known proxy has acknowledged.
+pub type Evidence = BTreeMap<DataplaneId, ProxyEvidence>;

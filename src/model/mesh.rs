@@ -1,0 +1,129 @@
+//! The Mesh resource.
+
+use serde::{Deserialize, Serialize};
+
+use super::{HumanDuration, MeshName, ResourceName};
+
+/// A service mesh and its mTLS policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mesh {
+    /// The mesh's name, which is also its SPIFFE trust domain.
+    pub name: MeshName,
+    /// Mutual TLS; disabled where the resource does not mention it.
+    #[serde(default)]
+    pub mtls: Mtls,
+}
+
+/// The mTLS policy of a mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mtls {
+    /// Whether proxies must use mTLS.
+    pub enabled: bool,
+    /// Which CA signs; builtin where the resource does not say.
+    #[serde(default)]
+    pub ca: CaSpec,
+    /// How changes of mTLS or CA are carried out, where the mesh says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<TransitionSettings>,
+}
+
+/// Which CA a mesh uses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CaSpec {
+    /// A root that Windlass makes, one per mesh.
+    Builtin {},
+    /// A root that the user gives as a ProvidedCa.
+    Provided {
+        /// Which ProvidedCa, where the mesh has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<ResourceName>,
+    },
+}
+
+impl CaSpec {
+    /// The field's name: `builtin` or `provided`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Builtin {} => "builtin",
+            Self::Provided { .. } => "provided",
+        }
+    }
+}
+
+impl Default for CaSpec {
+    fn default() -> Self {
+        Self::Builtin {}
+    }
+}
+
+/// The `transition` block of a mesh or of `windlass.yaml`; what is not set
+/// falls back to the repository's policy, then to the default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransitionSettings {
+    /// How a change of CA is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// How long a gate waits before the transition is stalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_timeout: Option<HumanDuration>,
+    /// What a gate does about proxies that are known but not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<Offline>,
+    /// The phase to stop before until the field is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Phase>,
+}
+
+impl TransitionSettings {
+    /// These settings, completed by those of `fallback`.
+    #[must_use]
+    pub fn or(&self, fallback: &Self) -> Self {
+        Self {
+            strategy: self.strategy.or(fallback.strategy),
+            ack_timeout: self.ack_timeout.or(fallback.ack_timeout),
+            offline: self.offline.or(fallback.offline),
+            hold: self.hold.or(fallback.hold),
+        }
+    }
+}
+
+/// How a change of CA is carried out while mTLS is enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Strategy {
+    /// Both roots are trusted until every proxy has a leaf of the new one.
+    Rolling,
+    /// mTLS off, CA changed, mTLS on.
+    DisableFirst,
+    /// Refused.
+    Forbid,
+}
+
+/// What a gate does about proxies that are known but not connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Offline {
+    /// The gate waits for them.
+    Block,
+    /// The gate passes them over.
+    Ignore,
+}
+
+/// A phase of a CA transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// The new authority is stored; nobody trusts it yet.
+    Stage,
+    /// Both roots are in the trust bundle.
+    Propagate,
+    /// The new authority signs.
+    Activate,
+    /// The old root leaves the trust bundle.
+    Retire,
+    /// The old key is destroyed.
+    Done,
+}

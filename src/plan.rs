@@ -1,0 +1,214 @@
+//! Plans: what differs between current and desired state, and the ordered
+//! steps that get from one to the other.
+//!
+//! [`plan`] is a pure function and a [`Plan`] is a value: the same input gives
+//! the same bytes, and doing nothing has a reason that is data ([`Blocked`]).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    AuthorityId, DataplaneId, DesiredResource, Diagnostic, Generation, MeshName, ResourceKey,
+    ResourceName, Revision, ServiceName, SpkiId, StoredResource, Timestamp,
+};
+
+/// What a revision would do to a store.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The revision that is planned.
+    pub head: Option<Revision>,
+    /// The revision it is compared with, where that is not a store.
+    pub base: Option<Revision>,
+    /// The store's generation that the plan was made against.
+    pub generation: Generation,
+    /// The plan of each mesh that is touched or held back, in the order of names.
+    pub meshes: Vec<MeshPlan>,
+    /// Why parts of the desired state are not reached, beyond single meshes.
+    pub blocked: Vec<Blocked>,
+    /// What is wrong with the revision.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What a revision would do to one mesh. It is applied whole or not at all.
+#[derive(Debug, Clone)]
+pub struct MeshPlan {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// The generation that compare-and-set will compare; 0 where it is absent.
+    pub generation: Generation,
+    /// What differs.
+    pub changes: Vec<Change>,
+    /// What is done about it, in order.
+    pub steps: Vec<Step>,
+    /// Whose connections become allowed or denied.
+    pub authorization: Vec<AuthorizationChange>,
+    /// Why nothing is done; where this is not empty, `steps` is not executed.
+    pub blocked: Vec<Blocked>,
+}
+
+/// One resource that differs.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The resource.
+    pub resource: ResourceKey,
+    /// What the store holds; `None` where it is created.
+    pub before: Option<Arc<StoredResource>>,
+    /// What the revision holds; `None` where it is deleted.
+    pub after: Option<Arc<DesiredResource>>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Counts the steps of a mesh from 1; the id is `<mesh>/<number>`.
+    pub number: u32,
+    /// What is done.
+    pub action: Action,
+    /// What has to happen before.
+    pub waits_for: Option<Blocked>,
+    /// What it may cost.
+    pub risk: Risk,
+}
+
+/// What a step does. Doing one twice is doing it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Makes a builtin authority; it is staged.
+    CreateAuthority {
+        /// Which one of the mesh, from 1.
+        ordinal: u32,
+    },
+    /// Stores a provided authority; nobody trusts it yet.
+    StageAuthority {
+        /// The ProvidedCa.
+        name: ResourceName,
+        /// The certificate's id.
+        id: AuthorityId,
+        /// The public key's id.
+        spki: SpkiId,
+    },
+    /// Adds an authority to the trust bundle.
+    PrepareAuthority(AuthorityRef),
+    /// Lets an authority sign.
+    ActivateAuthority(AuthorityRef),
+    /// Stops an authority from signing.
+    RetireAuthority(AuthorityRef),
+    /// Drops an authority from the trust bundle and destroys its key.
+    RevokeAuthority(AuthorityRef),
+    /// Creates the Mesh resource.
+    CreateMesh,
+    /// Changes the Mesh resource in what is neither mTLS nor CA.
+    UpdateMesh,
+    /// Sets another CA in the Mesh resource, while mTLS is disabled.
+    ChangeCa,
+    /// Enables mTLS.
+    EnableMtls,
+    /// Disables mTLS.
+    DisableMtls,
+    /// Creates and updates resources other than the Mesh.
+    WriteResources(Vec<ResourceKey>),
+    /// Deletes resources, dependents first.
+    DeleteResources(Vec<ResourceKey>),
+    /// Deletes the mesh with its authorities and their keys.
+    DeleteMesh,
+}
+
+/// Names an authority of the mesh in a step: a builtin one that this plan
+/// makes has no id yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AuthorityRef {
+    /// The builtin authority of that ordinal.
+    Builtin(u32),
+    /// The authority of that id.
+    Id(AuthorityId),
+}
+
+/// What a step may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Risk {
+    /// Nothing.
+    None,
+    /// Connections may fail while it is done.
+    Disruptive,
+    /// Traffic is not encrypted after it.
+    Plaintext,
+    /// What it removes cannot be brought back.
+    Destructive,
+}
+
+/// Why something is not done (yet).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Blocked {
+    /// The mesh (or the whole revision) has errors.
+    Invalid,
+    /// The CA would change while mTLS is enabled.
+    CaChangeForbidden,
+    /// The source holds nothing, which deletes nothing.
+    EmptySource {
+        /// How many resources it held before.
+        resources: usize,
+    },
+    /// The revision deletes more than the repository's policy allows.
+    BudgetExceeded {
+        /// What the policy allows.
+        limit: usize,
+        /// What the revision wants.
+        wanted: usize,
+    },
+    /// The repository's policy wants an approval for these deletions.
+    NeedsApproval {
+        /// What would be deleted.
+        resources: Vec<ResourceKey>,
+    },
+    /// Dataplanes of a mesh that is to be deleted are connected.
+    DataplanesConnected {
+        /// Which.
+        dataplanes: Vec<DataplaneId>,
+    },
+    /// Resources belong to someone else: another source or the API.
+    OwnedByOthers {
+        /// Which.
+        resources: Vec<ResourceKey>,
+    },
+    /// Someone changed resources in the store, and the policy is to report it.
+    Drifted {
+        /// Which.
+        resources: Vec<ResourceKey>,
+    },
+    /// Proxies have not acknowledged what the step needs.
+    AwaitingAck {
+        /// Which.
+        dataplanes: Vec<DataplaneId>,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// A pair of services whose connections become allowed or denied.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuthorizationChange {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// Who connects.
+    pub source: ServiceName,
+    /// To whom.
+    pub destination: ServiceName,
+    /// Before.
+    pub before: Verdict,
+    /// After.
+    pub after: Verdict,
+}
+
+/// Whether a connection is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// It is.
+    Allow,
+    /// It is not.
+    Deny,
+}

@@ -1,0 +1,3 @@
+//! The loop: source, manifest, plan, apply; its conditions and its back-off.
+
+pub mod report;

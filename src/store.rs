@@ -1,0 +1,173 @@
+//! The store: what is current. One trait, one contract, several databases.
+//!
+//! A store keeps resources with their origin, authorities with their sealed
+//! keys, other sealed secrets, evidence, history and the sources' progress. It
+//! never sees a key in clear: [`encryption`] seals before and opens after.
+//!
+//! Every write of a mesh is one transaction that compares the mesh's
+//! generation and passes [`admission`], from whomever it comes.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, HistoryEntry, MeshName,
+    MeshState, ProxyEvidence, ResourceKey, SealedKey, SourceName, SourceStatus, StoredResource,
+};
+
+/// One change inside a [`MeshWrite`]. Doing one twice is doing it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Creates or replaces a resource.
+    PutResource(StoredResource),
+    /// Deletes a resource; nothing happens where it is gone.
+    DeleteResource(ResourceKey),
+    /// Adds an authority, staged, with its key.
+    AddAuthority(Authority, SealedKey),
+    /// Moves an authority on. Becoming revoked destroys its key.
+    MoveAuthority(AuthorityId, AuthorityState),
+    /// Forgets a revoked authority.
+    ForgetAuthority(AuthorityId),
+}
+
+/// What is written to one mesh in one transaction. Where no resource is left
+/// after it, the mesh itself is gone with its authorities and their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshWrite {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// The generation that the writer has seen; 0 where the mesh is absent.
+    pub expected: Generation,
+    /// The changes, in order.
+    pub operations: Vec<Operation>,
+    /// What the history will say of it.
+    pub history: Option<HistoryEntry>,
+}
+
+/// What a write left behind.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The store's generation, and the mesh's.
+    pub generation: Generation,
+    /// The mesh as it is now; `None` where it is gone.
+    pub mesh: Option<std::sync::Arc<MeshState>>,
+}
+
+/// What changed since a generation.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// The store's generation now.
+    pub generation: Generation,
+    /// The meshes that were written since.
+    pub meshes: Vec<std::sync::Arc<MeshState>>,
+    /// The names of all meshes that exist: what is missing here is gone.
+    pub existing: Vec<MeshName>,
+}
+
+/// A store that does not answer, or answers what it should not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database could not be reached or refused the statement.
+    #[error("the store at {at} failed to {action}")]
+    Database {
+        /// What was being done.
+        action: &'static str,
+        /// Which store, without credentials.
+        at: String,
+        /// The database's own words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something in the store is not what this version of Windlass wrote.
+    #[error("the store at {at} holds {what} that cannot be read")]
+    Corrupt {
+        /// What cannot be read, with its key.
+        what: String,
+        /// Which store.
+        at: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A write that was not done. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Someone else wrote the mesh in between.
+    #[error("mesh {mesh} is at generation {found}, not at {expected}")]
+    Conflict {
+        /// The mesh.
+        mesh: MeshName,
+        /// What the writer had seen.
+        expected: Generation,
+        /// What the store holds.
+        found: Generation,
+    },
+    /// The write would break the mesh.
+    #[error("the write to mesh {mesh} was refused")]
+    Refused {
+        /// The mesh.
+        mesh: MeshName,
+        /// Why.
+        source: admission::Refusal,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where Windlass keeps what is current.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Everything, in one consistent snapshot.
+    async fn load(&self) -> Result<Current, StoreError>;
+
+    /// The generation now. Cheap: it is asked on every poll.
+    async fn generation(&self) -> Result<Generation, StoreError>;
+
+    /// The meshes that were written after `since`, in one consistent snapshot.
+    async fn changes_since(&self, since: Generation) -> Result<Changes, StoreError>;
+
+    /// Writes one mesh: all of it, or nothing.
+    async fn write(&self, write: &MeshWrite) -> Result<Written, WriteError>;
+
+    /// The sealed key of an authority; `None` once it is destroyed.
+    async fn authority_key(&self, id: &AuthorityId) -> Result<Option<SealedKey>, StoreError>;
+
+    /// Keeps a secret under `name` unless there is one, and returns the one
+    /// that is kept: of several writers, all get the first one's.
+    async fn put_secret_if_absent(
+        &self,
+        name: &str,
+        secret: &SealedKey,
+    ) -> Result<SealedKey, StoreError>;
+
+    /// The secrets whose names start with `prefix`, in the order of their names.
+    async fn secrets(&self, prefix: &str) -> Result<Vec<(String, SealedKey)>, StoreError>;
+
+    /// Forgets a secret; nothing happens where there is none.
+    async fn delete_secret(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Keeps what proxies have acknowledged. Not part of a mesh's generation.
+    async fn record_evidence(&self, evidence: &[ProxyEvidence]) -> Result<(), StoreError>;
+
+    /// What every known proxy has acknowledged.
+    async fn evidence(&self) -> Result<Evidence, StoreError>;
+
+    /// The newest `limit` entries of the history, newest first.
+    async fn history(&self, limit: usize) -> Result<Vec<HistoryEntry>, StoreError>;
+
+    /// Keeps how far a source has come.
+    async fn put_source_status(&self, status: &SourceStatus) -> Result<(), StoreError>;
+
+    /// How far a source has come.
+    async fn source_status(&self, source: &SourceName) -> Result<Option<SourceStatus>, StoreError>;
+
+    /// Waits for writes in progress and closes. Later calls fail.
+    async fn close(&self);
+}
+
+pub mod admission;
+pub mod encryption;

@@ -1,0 +1,1 @@
+//! Keys at rest: sealed to an age identity.

@@ -1,0 +1,1 @@
+//! SDS (and later ADS): what proxies are told, and what they answer.

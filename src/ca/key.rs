@@ -19,7 +19,7 @@ const ACCEPTED: &str = "RSA keys of 2048 to 4096 bits, ECDSA P-256 and P-384, an
 const MAX_RSA_BYTES: usize = 4096 / 8;
 
 /// A private key, parsed once, with its public key.
-pub(super) enum KeyPair {
+pub(crate) enum KeyPair {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -27,7 +27,7 @@ pub(super) enum KeyPair {
 }
 
 impl KeyPair {
-    pub(super) fn generate(kind: LeafKey) -> Result<Self, CaError> {
+    pub(crate) fn generate(kind: LeafKey) -> Result<Self, CaError> {
         match kind {
             LeafKey::EcP256 => {
                 EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Self::P256)
@@ -38,7 +38,7 @@ impl KeyPair {
     }
 
     /// Reads the one private key of a PEM text: PKCS#1, SEC1 or PKCS#8.
-    pub(super) fn from_pem(key: &PrivateKey) -> Result<Self, String> {
+    pub(crate) fn from_pem(key: &PrivateKey) -> Result<Self, String> {
         let text = key.expose();
         // PKCS#8 (RFC 5958) says it in the label, the older forms in a header (RFC 1421).
         if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
@@ -112,7 +112,7 @@ impl KeyPair {
     }
 
     /// The key as PKCS#8 PEM.
-    pub(super) fn to_pem(&self) -> Result<PrivateKey, CaError> {
+    pub(crate) fn to_pem(&self) -> Result<PrivateKey, CaError> {
         let mut text = Zeroizing::new(String::new());
         let mut write = |der: &[u8]| pem::write("PRIVATE KEY", der, &mut text);
         match self {
@@ -125,7 +125,7 @@ impl KeyPair {
     }
 
     /// The public key as in the BIT STRING of a SubjectPublicKeyInfo.
-    pub(super) fn public(&self) -> &[u8] {
+    pub(crate) fn public(&self) -> &[u8] {
         match self {
             Self::P256(key) | Self::P384(key) => key.public_key().as_ref(),
             Self::Ed25519(key) => key.public_key().as_ref(),

@@ -1,0 +1,1 @@
+//! What leaves look like is tested here.

@@ -90,7 +90,7 @@ fn envoy_gets_its_certificate_and_follows_the_mesh_from_builtin_over_disabled_to
         false,
         "{status:#}"
     );
-    assert_eq!(envoy.identities().expect("certificates"), [builtin.clone()]);
+    assert_eq!(envoy.identities(), Ok(vec![builtin.clone()]));
 
     // Still disabled, with another CA; then enabled.
     let document = provided_ca.document("default", "root-of-the-test");

@@ -1,5 +1,11 @@
 //! The one integration-test binary.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "what tests share fails as tests do"
+)]
+
 mod api;
 mod cli;
 mod config;

@@ -105,7 +105,7 @@ fn seal(clear: &[u8]) -> String {
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// Checks that the leaf is signed by exactly this root, good for TLS servers,

@@ -64,10 +64,10 @@ impl Site {
     pub(crate) fn config(&self) -> PathBuf {
         let path = self.home.path().join("config.yaml");
         let text = format!(
-            "source:\n  repo: {repo:?}\n  branch: main\n  decryption:\n    identityFile: {identity:?}\n\
+            "source:\n  repo: '{repo}'\n  branch: main\n  decryption:\n    identityFile: '{identity}'\n\
              api: {{port: 0}}\nadmin: {{local: {{port: 0}}}}\nxds: {{port: 0}}\ndiagnostics: {{port: 0}}\n",
-            repo = self.repo.path(),
-            identity = Path::new(EXAMPLES).join("demo-identity.txt"),
+            repo = self.repo.path().display(),
+            identity = Path::new(EXAMPLES).join("demo-identity.txt").display(),
         );
         fs::write(&path, text).expect("a configuration file");
         path

@@ -23,6 +23,7 @@ use crate::model::{
 };
 
 pub use builtin::create_builtin;
+pub(crate) use key::KeyPair;
 pub use leaf::issue;
 pub use signer::{Signer, match_key_pair};
 

@@ -19,7 +19,7 @@ const ACCEPTED: &str = "RSA keys of 2048 to 4096 bits, ECDSA P-256 and P-384, an
 const MAX_RSA_BYTES: usize = 4096 / 8;
 
 /// A private key, parsed once, with its public key.
-pub(super) enum KeyPair {
+pub(crate) enum KeyPair {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -27,7 +27,7 @@ pub(super) enum KeyPair {
 }
 
 impl KeyPair {
-    pub(super) fn generate(kind: LeafKey) -> Result<Self, CaError> {
+    pub(crate) fn generate(kind: LeafKey) -> Result<Self, CaError> {
         match kind {
             LeafKey::EcP256 => {
                 EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Self::P256)
@@ -38,7 +38,7 @@ impl KeyPair {
     }
 
     /// Reads the one private key of a PEM text: PKCS#1, SEC1 or PKCS#8.
-    pub(super) fn from_pem(key: &PrivateKey) -> Result<Self, String> {
+    pub(crate) fn from_pem(key: &PrivateKey) -> Result<Self, String> {
         let text = key.expose();
         // PKCS#8 (RFC 5958) says it in the label, the older forms in a header (RFC 1421).
         if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
@@ -72,7 +72,9 @@ impl KeyPair {
 
     fn from_der(kind: SectionKind, der: &[u8]) -> Result<Self, String> {
         if kind == SectionKind::PrivateKey
-            && let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+            && let Some(key) = Ed25519KeyPair::from_pkcs8(der)
+                .ok()
+                .or_else(|| ed25519_of_ring(der))
         {
             return Ok(Self::Ed25519(key));
         }
@@ -112,7 +114,7 @@ impl KeyPair {
     }
 
     /// The key as PKCS#8 PEM.
-    pub(super) fn to_pem(&self) -> Result<PrivateKey, CaError> {
+    pub(crate) fn to_pem(&self) -> Result<PrivateKey, CaError> {
         let mut text = Zeroizing::new(String::new());
         let mut write = |der: &[u8]| pem::write("PRIVATE KEY", der, &mut text);
         match self {
@@ -125,7 +127,7 @@ impl KeyPair {
     }
 
     /// The public key as in the BIT STRING of a SubjectPublicKeyInfo.
-    pub(super) fn public(&self) -> &[u8] {
+    pub(crate) fn public(&self) -> &[u8] {
         match self {
             Self::P256(key) | Self::P384(key) => key.public_key().as_ref(),
             Self::Ed25519(key) => key.public_key().as_ref(),
@@ -182,4 +184,14 @@ impl KeyPair {
         }
         .map_err(|source| CaError::Sign(Box::new(source)))
     }
+}
+
+/// Reads Ed25519 in PKCS#8 version 2 as ring wrote it for years, with the public
+/// key tagged explicitly where RFC 5958 wants it implicitly.
+fn ed25519_of_ring(der: &[u8]) -> Option<Ed25519KeyPair> {
+    const BEFORE_SEED: &[u8] = b"\x30\x53\x02\x01\x01\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    const BEFORE_PUBLIC: &[u8] = b"\xa1\x23\x03\x21\x00";
+    let (seed, rest) = der.strip_prefix(BEFORE_SEED)?.split_at_checked(32)?;
+    let public = rest.strip_prefix(BEFORE_PUBLIC)?;
+    Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()
 }

@@ -6,5 +6,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::{LogError, init};
+pub use logs::{LogError, chain, init};
 pub use metrics::{Metrics, ReconcileResult};

@@ -2,13 +2,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -249,6 +246,19 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
     }
+}
+
+/// Opens the store that the configuration names, which must be there.
+///
+/// # Errors
+///
+/// Fails when there is none or it cannot be opened.
+pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
+    let StoreConfig::Sqlite { path } = config;
+    if let Err(source) = fs::metadata(path) {
+        return Err(AppError::NoStore { path: path.clone(), source });
+    }
+    open_store(config).await
 }
 
 fn create_state_dir(path: &Path) -> Result<(), AppError> {

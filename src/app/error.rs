@@ -37,6 +37,14 @@ pub enum AppError {
     /// The identity that keys are kept with cannot be read or made.
     #[error("invalid configuration: store.encryption.identityFile")]
     Vault(#[source] VaultError),
+    /// There is no store where the configuration says.
+    #[error("there is no store at `{path}`")]
+    NoStore {
+        /// The database file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,6 +80,9 @@ impl AppError {
             }
             Self::Bind { what, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some(format!("stop what listens there, or set another port ({what})"))
+            }
+            Self::NoStore { .. } => {
+                Some("`windlass run` makes it; or compare with a revision (--base)".to_owned())
             }
             _ => None,
         }

@@ -72,7 +72,9 @@ impl KeyPair {
 
     fn from_der(kind: SectionKind, der: &[u8]) -> Result<Self, String> {
         if kind == SectionKind::PrivateKey
-            && let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+            && let Some(key) = Ed25519KeyPair::from_pkcs8(der)
+                .ok()
+                .or_else(|| ed25519_of_ring(der))
         {
             return Ok(Self::Ed25519(key));
         }
@@ -182,4 +184,14 @@ impl KeyPair {
         }
         .map_err(|source| CaError::Sign(Box::new(source)))
     }
+}
+
+/// Reads Ed25519 in PKCS#8 version 2 as ring wrote it for years, with the public
+/// key tagged explicitly where RFC 5958 wants it implicitly.
+fn ed25519_of_ring(der: &[u8]) -> Option<Ed25519KeyPair> {
+    const BEFORE_SEED: &[u8] = b"\x30\x53\x02\x01\x01\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    const BEFORE_PUBLIC: &[u8] = b"\xa1\x23\x03\x21\x00";
+    let (seed, rest) = der.strip_prefix(BEFORE_SEED)?.split_at_checked(32)?;
+    let public = rest.strip_prefix(BEFORE_PUBLIC)?;
+    Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()
 }

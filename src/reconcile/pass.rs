@@ -18,6 +18,7 @@ use crate::plan::{self, Action, Blocked, MeshPlan, Plan};
 use crate::source::{Head, Repository, SourceError};
 use crate::state;
 use crate::store::{StoreError, WriteError};
+use crate::telemetry::ReconcileResult;
 
 /// How often a mesh is planned again when others write it at the same time.
 const MAX_CONFLICTS: u32 = 5;
@@ -29,10 +30,10 @@ impl Reconciler {
         let started = Instant::now();
         let result = self.try_pass().await;
         let outcome = match &result {
-            Ok(Done::Nothing) => "unchanged",
-            Ok(Done::Applied) => "applied",
-            Ok(Done::HeldBack) => "held_back",
-            Err(_) => "failed",
+            Ok(Done::Nothing) => ReconcileResult::Unchanged,
+            Ok(Done::Applied) => ReconcileResult::Applied,
+            Ok(Done::HeldBack) => ReconcileResult::HeldBack,
+            Err(_) => ReconcileResult::Failed,
         };
         self.parts.metrics.reconciled(outcome, started.elapsed());
         match result {
@@ -219,7 +220,6 @@ impl Reconciler {
     /// Serves a new current state.
     async fn serve(&mut self, current: Arc<Current>) {
         self.current = Arc::clone(&current);
-        self.parts.metrics.store_generation(current.generation);
         for unusable in self.parts.publisher.publish(current).await {
             error!(mesh = %unusable.mesh, error = %crate::telemetry::chain(&unusable), "no new certificates");
         }
@@ -234,7 +234,7 @@ impl Reconciler {
             let status = SourceStatus { source: self.parts.name.clone(), applied };
             self.parts.store.put_source_status(&status).await?;
             self.applied = Some(revision.clone());
-            self.parts.metrics.source_applied(&self.parts.name, now);
+            self.parts.metrics.applied(&self.parts.name, now);
         }
         for diagnostic in verdict.diagnostics.iter().filter(|found| found.is_error()) {
             warn!(

@@ -12,6 +12,7 @@ mod config;
 mod crash;
 mod envoy;
 mod garbage;
+mod golden;
 mod plan_cli;
 mod purity;
 mod reconcile;

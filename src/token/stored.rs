@@ -1,1 +1,0 @@
-//! The keyring's secrets in the store.

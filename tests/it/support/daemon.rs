@@ -1,5 +1,6 @@
 //! The daemon as a process.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,6 +44,8 @@ impl Daemon {
             .arg(site.config())
             .arg("--state-dir")
             .arg(&state_dir)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| !is_setting(name)))
             .envs(site.settings().iter().cloned())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -161,6 +164,12 @@ impl Daemon {
                 .ok_or_else(|| self.log())
         })
     }
+}
+
+/// The caller's own settings are none of the test's.
+fn is_setting(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("WINDLASS_") || name.starts_with("KUMA_")
 }
 
 impl Drop for Daemon {

@@ -34,6 +34,14 @@ impl Repo {
         repo
     }
 
+    /// Opens one that is there.
+    pub(crate) fn open(path: &Path) -> Self {
+        Self {
+            repository: Repository::open(path).expect("a repository"),
+            path: path.to_owned(),
+        }
+    }
+
     /// The path of its working tree.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -3,6 +3,7 @@
 //! Handlers read immutable snapshots and never wait for the reconciler or a
 //! proxy. Writes are not part of this version: Git is the way.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -76,7 +77,11 @@ impl fmt::Debug for ApiContext {
 
 /// Serves the HTTP API until `shutdown`, then ends the requests under way
 /// within a bounded time.
-pub async fn serve_api(listener: TcpListener, ctx: ApiContext, shutdown: CancellationToken) {
+pub async fn serve_api(
+    listener: TcpListener,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
     let config = ctx.config.clone();
     let router = resources::routes()
         .merge(status::routes())
@@ -85,13 +90,19 @@ pub async fn serve_api(listener: TcpListener, ctx: ApiContext, shutdown: Cancell
         .merge(snapshot::routes())
         .with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
+    Ok(())
 }
 
 /// Serves the admin API, which issues tokens, likewise.
-pub async fn serve_admin(listener: TcpListener, ctx: ApiContext, shutdown: CancellationToken) {
+pub async fn serve_admin(
+    listener: TcpListener,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
     let config = ctx.config.clone();
     let router = admin::routes().with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
+    Ok(())
 }
 
 /// Serves `/healthy`, `/ready` and `/metrics` likewise.
@@ -99,8 +110,9 @@ pub async fn serve_diagnostics(
     listener: TcpListener,
     ctx: ApiContext,
     shutdown: CancellationToken,
-) {
+) -> Result<(), Infallible> {
     let config = ctx.config.clone();
     let router = diagnostics::routes().with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
+    Ok(())
 }

@@ -16,11 +16,9 @@ use super::ApiContext;
 use super::error::{ApiError, Cause};
 use crate::clock;
 use crate::model::{DataplaneId, HumanDuration};
+use crate::telemetry;
+use crate::token::{DEFAULT_VALIDITY, MAX_VALIDITY};
 
-/// How long a token lives where nobody says.
-const DEFAULT_LIFETIME: Duration = Duration::from_hours(30 * 24);
-/// The longest life of a token.
-const MAX_LIFETIME: Duration = Duration::from_hours(3650 * 24);
 const TITLE: &str = "Could not issue a token";
 
 /// The request as it is written; the fields are looked at one by one so that
@@ -52,7 +50,7 @@ async fn issue(
         .issue(&dataplane, valid_for, clock::now())
         .map_err(|error| {
             error!(
-                error = &error as &dyn std::error::Error,
+                error = %telemetry::chain(&error),
                 "failed to issue a token"
             );
             ApiError::new(
@@ -100,18 +98,18 @@ fn required<T: std::str::FromStr<Err = crate::model::InvalidName>>(
 
 fn lifetime(value: &Value, causes: &mut Vec<Cause>) -> Duration {
     let problem = match value {
-        Value::Null => return DEFAULT_LIFETIME,
+        Value::Null => return DEFAULT_VALIDITY,
         Value::String(text) => match text.parse() {
             Ok(HumanDuration(duration))
-                if (Duration::from_secs(1)..=MAX_LIFETIME).contains(&duration) =>
+                if (Duration::from_secs(1)..=MAX_VALIDITY).contains(&duration) =>
             {
                 return duration;
             }
-            Ok(_) => format!("must be from 1s to {}", HumanDuration(MAX_LIFETIME)),
+            Ok(_) => format!("must be from 1s to {}", HumanDuration(MAX_VALIDITY)),
             Err(error) => error.to_string(),
         },
         _ => "must be a string".to_owned(),
     };
     causes.push(Cause::new("validFor", problem));
-    DEFAULT_LIFETIME
+    DEFAULT_VALIDITY
 }

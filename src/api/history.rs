@@ -9,6 +9,7 @@ use tracing::error;
 use super::error::{ApiError, Cause};
 use super::{ApiContext, Items};
 use crate::model::HistoryEntry;
+use crate::telemetry;
 
 /// How many entries are answered where nobody says.
 const DEFAULT_LIMIT: usize = 100;
@@ -30,7 +31,7 @@ async fn history(
         Ok(items) => Ok(Json(Items { items })),
         Err(error) => {
             error!(
-                error = &error as &dyn std::error::Error,
+                error = %telemetry::chain(&error),
                 "failed to read the history"
             );
             Err(ApiError::new(

@@ -91,11 +91,7 @@ pub(super) const LATER_VARIABLES: [&str; 4] = [
 ];
 
 /// Variables that are no keys of the file, with what they are.
-pub(super) const OTHER_VARIABLES: [(&str, &str); 4] = [
-    (
-        "WINDLASS_CONFIG",
-        "The configuration file, where `--config` is not given.",
-    ),
+pub(super) const OTHER_VARIABLES: [(&str, &str); 3] = [
     (
         "WINDLASS_STATE_DIR",
         "The state folder, where `--state-dir` is not given. The default is `$XDG_STATE_HOME/windlass`, else `~/.local/state/windlass`.",

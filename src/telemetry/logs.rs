@@ -1,6 +1,8 @@
 //! The subscriber of the program's log.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
@@ -19,7 +21,7 @@ pub enum LogError {
     Format,
     /// There is a subscriber already.
     #[error("the log is set up already")]
-    Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Twice(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// Starts logging to standard error, as `WINDLASS_LOG` (default `info`) and
@@ -44,4 +46,23 @@ pub fn init(environment: &BTreeMap<String, String>) -> Result<(), LogError> {
         _ => return Err(LogError::Format),
     }
     .map_err(LogError::Twice)
+}
+
+/// An error with all its sources in one line, `a: b: c`, as logs and conditions show it.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
+    struct Chain<'a>(&'a (dyn Error + 'static));
+
+    impl fmt::Display for Chain<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0)?;
+            let mut source = self.0.source();
+            while let Some(error) = source {
+                write!(f, ": {error}")?;
+                source = error.source();
+            }
+            Ok(())
+        }
+    }
+
+    Chain(error)
 }

@@ -34,7 +34,7 @@ impl EncodeLabelValue for ReconcileResult {
         let text = match self {
             Self::Applied => "applied",
             Self::Unchanged => "unchanged",
-            Self::HeldBack => "heldBack",
+            Self::HeldBack => "held_back",
             Self::Failed => "failed",
         };
         EncodeLabelValue::encode(&text, encoder)
@@ -148,7 +148,7 @@ impl Metrics {
     }
 
     /// Notes that a revision of `source` was applied.
-    pub fn applied(&self, source: &SourceName, at: Timestamp) {
+    pub fn source_applied(&self, source: &SourceName, at: Timestamp) {
         let labels = SourceLabels {
             source: source.to_string(),
         };

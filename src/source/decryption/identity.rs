@@ -19,21 +19,21 @@ const MAX_IDENTITIES: usize = 64;
 /// An identity. The library wipes it when it is dropped.
 pub(super) enum Identity {
     X25519(x25519::Identity),
-    Ssh(ssh::Identity, ssh::Recipient),
+    Ssh(Box<(ssh::Identity, ssh::Recipient)>),
 }
 
 impl Identity {
     pub(super) fn as_age(&self) -> &dyn age::Identity {
         match self {
             Self::X25519(identity) => identity,
-            Self::Ssh(identity, _) => identity,
+            Self::Ssh(pair) => &pair.0,
         }
     }
 
     pub(super) fn recipient(&self) -> String {
         match self {
             Self::X25519(identity) => identity.to_public().to_string(),
-            Self::Ssh(_, recipient) => recipient.to_string(),
+            Self::Ssh(pair) => pair.1.to_string(),
         }
     }
 }
@@ -191,5 +191,5 @@ fn ssh(pem: &str) -> Result<Identity, &'static str> {
     }
     let recipient = ssh::Recipient::try_from(identity.clone())
         .map_err(|_| "the SSH private key holds no usable public key; make a new one")?;
-    Ok(Identity::Ssh(identity, recipient))
+    Ok(Identity::Ssh(Box::new((identity, recipient))))
 }

@@ -39,16 +39,12 @@ impl Daemon {
         // A list of listeners from before would be taken for the new one.
         let _ = fs::remove_file(state_dir.join("listeners.json"));
         let output = File::create(&log).expect("a log file");
-        let child = Command::new(WINDLASS)
+        let child = windlass()
             .args(["run", "--config"])
             .arg(site.config())
             .arg("--state-dir")
             .arg(&state_dir)
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| !is_setting(name)))
             .envs(site.settings().iter().cloned())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle of the log file"))
             .stderr(output)
             .spawn()
@@ -131,6 +127,15 @@ impl Daemon {
         })
     }
 
+    /// The command line, talking to this daemon.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Command {
+        let mut command = windlass();
+        command
+            .args(arguments)
+            .args(["--address", &format!("http://{}", self.listeners.api)]);
+        command
+    }
+
     /// `POST /tokens`
     pub(crate) fn token(&self, name: &str, mesh: &str) -> String {
         let body = json!({"name": name, "mesh": mesh});
@@ -166,10 +171,19 @@ impl Daemon {
     }
 }
 
-/// The caller's own settings are none of the test's.
-fn is_setting(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    name.starts_with("WINDLASS_") || name.starts_with("KUMA_")
+/// The program, without the caller's own settings.
+pub(crate) fn windlass() -> Command {
+    let is_setting = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("WINDLASS_") || name.starts_with("KUMA_")
+    };
+    let mut command = Command::new(WINDLASS);
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| !is_setting(name)))
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
+    command
 }
 
 impl Drop for Daemon {

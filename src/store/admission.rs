@@ -349,7 +349,10 @@ fn chooses(state: &MeshState, ca: &CaSpec, authority: &Authority) -> bool {
         );
     };
     match wanted.as_ref().or_else(|| only_provided(state)) {
-        Some(name) => name == origin || certificate(state, name).map(str::trim) == Some(authority.certificate.trim()),
+        Some(name) => {
+            name == origin
+                || certificate(state, name).map(str::trim) == Some(authority.certificate.trim())
+        }
         None => true,
     }
 }

@@ -144,7 +144,8 @@ impl Vault {
     /// another identity, and with [`VaultError::Damaged`] where it is not what
     /// was sealed.
     pub fn unseal(&self, sealed: &SealedKey) -> Result<PrivateKey, VaultError> {
-        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| VaultError::Damaged { source };
+        let damaged =
+            |source: Box<dyn std::error::Error + Send + Sync>| VaultError::Damaged { source };
         if sealed.0.len() > LARGEST {
             return Err(damaged("it is larger than 64 KiB".into()));
         }

@@ -42,7 +42,9 @@ pub(super) fn read(path: &Path) -> Result<Identity, VaultError> {
         return Err(not_an_identity("is larger than 16 KiB"));
     }
     let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
-    file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
+    file.take(LARGEST)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     let mut lines = text
         .lines()
         .map(str::trim)

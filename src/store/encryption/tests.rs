@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
@@ -31,7 +31,10 @@ fn another_identity_is_told_from_damage() {
     let vault = Vault::ephemeral();
     let sealed = vault.seal(&secret("TOP SECRET")).unwrap();
     let error = Vault::ephemeral().unseal(&sealed).unwrap_err();
-    assert!(matches!(error, VaultError::WrongIdentity { .. }), "{error:?}");
+    assert!(
+        matches!(error, VaultError::WrongIdentity { .. }),
+        "{error:?}"
+    );
 
     // In the payload, behind the header that names the recipient.
     let mut flipped = sealed.clone();
@@ -70,7 +73,10 @@ fn an_identity_is_made_once_for_its_owner_alone() {
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for again in [Vault::open_or_create(&path), Vault::open(&path)] {
-        assert_eq!(again.unwrap().unseal(&sealed).unwrap().expose(), "TOP SECRET");
+        assert_eq!(
+            again.unwrap().unseal(&sealed).unwrap().expose(),
+            "TOP SECRET"
+        );
     }
 }
 
@@ -82,9 +88,16 @@ fn many_at_once_get_the_same_identity_and_leave_nothing_behind() {
         let threads: Vec<_> = (0..16)
             .map(|_| scope.spawn(|| Vault::open_or_create(&path).unwrap().recipient.to_string()))
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
-    assert!(recipients.iter().all(|recipient| *recipient == recipients[0]));
+    assert!(
+        recipients
+            .iter()
+            .all(|recipient| *recipient == recipients[0])
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -92,9 +105,17 @@ fn many_at_once_get_the_same_identity_and_leave_nothing_behind() {
 fn what_a_killed_process_left_behind_is_swept_away() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("identity.txt");
-    std::fs::write(folder.path().join(".identity.txt.age1xyz.new"), "half an iden").unwrap();
+    std::fs::write(
+        folder.path().join(".identity.txt.age1xyz.new"),
+        "half an iden",
+    )
+    .unwrap();
     Vault::open_or_create(&path).unwrap();
-    std::fs::write(folder.path().join(".identity.txt.age1abc.new"), "AGE-SECRET-KEY-1").unwrap();
+    std::fs::write(
+        folder.path().join(".identity.txt.age1abc.new"),
+        "AGE-SECRET-KEY-1",
+    )
+    .unwrap();
     std::fs::write(folder.path().join("unrelated.new"), "").unwrap();
     Vault::open_or_create(&path).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -108,7 +129,10 @@ fn an_identity_that_others_may_read_is_refused() {
     for bits in [0o640, 0o604, 0o620, 0o601] {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(bits)).unwrap();
         let error = Vault::open_or_create(&path).unwrap_err();
-        assert!(matches!(error, VaultError::TooOpen { mode, .. } if mode == bits), "{error:?}");
+        assert!(
+            matches!(error, VaultError::TooOpen { mode, .. } if mode == bits),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("chmod 600"), "{error}");
     }
 }
@@ -121,14 +145,26 @@ fn what_is_no_identity_is_refused_and_not_replaced() {
     let path = folder.path().join("identity.txt");
     let good = Identity::generate().to_string();
     let good = good.expose_secret();
-    for text in ["", "# only a comment\n", "AGE-SECRET-KEY-1XYZ", &format!("{good}\n{good}\n"), &good[..40]] {
+    for text in [
+        "",
+        "# only a comment\n",
+        "AGE-SECRET-KEY-1XYZ",
+        &format!("{good}\n{good}\n"),
+        &good[..40],
+    ] {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         let error = Vault::open_or_create(&path).unwrap_err();
-        assert!(matches!(error, VaultError::NotAnIdentity { .. }), "{error:?}");
+        assert!(
+            matches!(error, VaultError::NotAnIdentity { .. }),
+            "{error:?}"
+        );
         assert!(!format!("{error:?} {error}").contains(&good[16..40]));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
     let error = Vault::open(folder.path()).unwrap_err();
-    assert!(matches!(error, VaultError::NotAnIdentity { .. }), "{error:?}");
+    assert!(
+        matches!(error, VaultError::NotAnIdentity { .. }),
+        "{error:?}"
+    );
 }

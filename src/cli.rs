@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 pub use self::error::{CliError, ErrorKind};
 pub use self::terminal::Terminal;
 
+mod diagnostics;
 mod error;
 mod generate;
 mod get;

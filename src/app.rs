@@ -1,5 +1,6 @@
 //! The composition root: builds every part, starts and drains the tasks.
 
+use std::convert::Infallible;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::token::Keyring;
 use crate::xds::evidence::EvidenceBoard;
+use crate::xds::tls::ServerIdentity;
 use crate::xds::{self, XdsConfig};
 
 mod error;
@@ -48,7 +50,6 @@ pub struct App {
     shutdown: CancellationToken,
     tasks: TaskTracker,
     store: Arc<dyn Store>,
-    evidence: Arc<EvidenceBoard>,
     /// Held as long as the daemon runs.
     _lock: File,
 }
@@ -73,18 +74,13 @@ impl App {
         let store = open_store(&config.store).await?;
         let tokens = Keyring::load_or_create(store.as_ref(), &vault).await;
         let tokens = Arc::new(tokens.map_err(AppError::Tokens)?);
-        let tls = xds::tls::ServerIdentity::load_or_create(
-            store.as_ref(),
-            &vault,
-            &config.state_dir,
-            config.advertised_hostname.as_deref(),
-            clock::now(),
-        )
-        .await
-        .map_err(AppError::XdsIdentity)?;
+        let names = xds::tls::server_names(config.advertised_hostname.as_deref());
+        let identity =
+            ServerIdentity::open_or_create(store.as_ref(), &vault, names, clock::now()).await?;
+        identity.write_ca(&config.state_dir.join("xds-ca.pem"))?;
+        let identity = Arc::new(identity);
 
-        let evidence = Arc::new(EvidenceBoard::new());
-        evidence.restore(store.evidence().await?);
+        let evidence = Arc::new(EvidenceBoard::restore(store.evidence().await?));
         let mut metrics = Metrics::new();
         let xds_metrics = xds::XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
@@ -119,22 +115,27 @@ impl App {
         let serving = publisher.subscribe();
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let xds_config = XdsConfig {
-            leaf_lifetime: config.ca.leaf_lifetime,
-            leaf_key: config.ca.leaf_key,
+        let xds_parts = xds::Parts {
+            state: serving.clone(),
+            tokens: Arc::clone(&tokens),
+            evidence: Arc::clone(&evidence),
+            store: Arc::clone(&store),
+            config: XdsConfig {
+                leaf_lifetime: config.ca.leaf_lifetime,
+                leaf_key: config.ca.leaf_key,
+            },
+            metrics: xds_metrics,
         };
+        let kept = Arc::clone(&store);
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
-            evidence: {
-                let evidence = Arc::clone(&evidence);
-                Arc::new(move || evidence.snapshot())
-            },
-            tokens: Arc::clone(&tokens),
-            store: Arc::clone(&store),
+            evidence: Arc::new(move || evidence.snapshot()),
+            tokens,
+            store,
             metrics,
             sync,
-            xds_ca_pem: tls.ca_pem(),
+            xds_ca_pem: identity.ca_pem(),
             config: Arc::new(config),
             ready: ready.clone(),
         };
@@ -142,29 +143,26 @@ impl App {
             bound,
             reports,
             ready,
-            serving: serving.clone(),
+            serving,
             shutdown: shutdown.clone(),
             tasks,
-            store: Arc::clone(&store),
-            evidence: Arc::clone(&evidence),
+            store: kept,
             _lock: lock,
         };
         app.spawn("reconciler", {
             let shutdown = shutdown.clone();
             async move {
                 reconciler.run(shutdown).await;
-                Ok(())
+                Ok::<(), Infallible>(())
             }
         });
-        app.spawn("xds", xds::serve(
-            listeners.xds, tls.server_config(), serving, tokens, Arc::clone(&evidence), xds_config,
-            xds_metrics, shutdown.clone(),
-        ));
-        app.spawn("evidence", {
+        let tls = identity.config()?;
+        app.spawn("xds", xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()));
+        app.spawn("xds certificate", {
             let shutdown = shutdown.clone();
             async move {
-                evidence.keep(store, shutdown).await;
-                Ok(())
+                shutdown.run_until_cancelled(identity.keep_fresh()).await;
+                Ok::<(), Infallible>(())
             }
         });
         app.spawn("api", api::serve_api(listeners.api, context.clone(), shutdown.clone()));
@@ -210,7 +208,6 @@ impl App {
         if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
             warn!(seconds = DRAIN.as_secs(), "some tasks did not come to an end in time");
         }
-        self.evidence.flush(self.store.as_ref()).await;
         self.store.close().await;
         info!("stopped");
     }

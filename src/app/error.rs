@@ -8,7 +8,7 @@ use crate::source::decryption::IdentityError;
 use crate::store::StoreError;
 use crate::store::encryption::VaultError;
 use crate::token::KeyringError;
-use crate::xds::tls::IdentityError as XdsIdentityError;
+use crate::xds::tls::TlsError;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub enum AppError {
     Tokens(#[source] KeyringError),
     /// The certificate of the xDS server cannot be had.
     #[error("failed to load the xDS server's certificate")]
-    XdsIdentity(#[source] XdsIdentityError),
+    XdsIdentity(#[from] TlsError),
     /// A port cannot be had.
     #[error("failed to listen on {address} ({what})")]
     Bind {

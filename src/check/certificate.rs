@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::KeyUsage;
 use x509_parser::parse_x509_certificate;
 use x509_parser::pem::Pem;
 use x509_parser::public_key::PublicKey;
@@ -15,7 +16,7 @@ use crate::model::{HumanDuration, Timestamp};
 
 const FIELD: &str = "cert";
 /// How long before the end of a root one is warned.
-const SOON: Duration = Duration::from_secs(30 * 86_400);
+const SOON: Duration = Duration::from_hours(30 * 24);
 const SHORTEST_RSA: usize = 2048;
 const LONGEST_RSA: usize = 8192;
 
@@ -99,9 +100,8 @@ fn algorithms(certificate: &X509Certificate<'_>, violations: &mut Vec<Violation>
         Ok(PublicKey::RSA(rsa)) => {
             let bits = bits(rsa.modulus);
             if bits < SHORTEST_RSA {
-                let message = format!(
-                    "RSA key must have at least {SHORTEST_RSA} bits, this one has {bits}"
-                );
+                let message =
+                    format!("RSA key must have at least {SHORTEST_RSA} bits, this one has {bits}");
                 add(codes::SHORT_RSA_KEY, message);
             } else if bits > LONGEST_RSA {
                 let message =
@@ -159,7 +159,7 @@ fn constraints(certificate: &X509Certificate<'_>, violations: &mut Vec<Violation
         Ok(Some(usage)) => Some(usage.value),
         _ => None,
     };
-    if !usage.is_some_and(|usage| usage.key_cert_sign()) {
+    if !usage.is_some_and(KeyUsage::key_cert_sign) {
         add(
             codes::NO_KEY_CERT_SIGN,
             "key usage extension 'keyCertSign' must be set (see X509-SVID: 4.3. Key Usage)",
@@ -199,11 +199,15 @@ fn validity(certificate: &X509Certificate<'_>, rules: &Rules, violations: &mut V
         add(codes::NOT_YET_VALID, message);
     }
     if rules.now > not_after {
-        add(codes::EXPIRED, format!("certificate has expired on {not_after}"));
+        add(
+            codes::EXPIRED,
+            format!("certificate has expired on {not_after}"),
+        );
     } else if not_after.since(rules.now) < rules.leaf_lifetime {
         let lifetime = HumanDuration(rules.leaf_lifetime);
-        let message =
-            format!("certificate ends on {not_after}, before a leaf of {lifetime} issued now would");
+        let message = format!(
+            "certificate ends on {not_after}, before a leaf of {lifetime} issued now would"
+        );
         add(codes::SHORT_REMAINING_LIFE, message);
     }
 }

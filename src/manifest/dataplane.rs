@@ -41,11 +41,11 @@ pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>) -> Option<Netwo
     }
     let address = address(reader, &fields);
     let gateway = gateway.map(|at| self::gateway(reader, &at));
-    let inbounds = inbounds.and_then(|items| all(items, |item| inbound(reader, item)));
+    let inbounds = inbounds.and_then(|items| all(&items, |item| inbound(reader, item)));
     let outbound = match fields.get("outbound") {
         Some(at) => reader
             .list(&at)
-            .and_then(|items| all(items, |item| self::outbound(reader, item))),
+            .and_then(|items| all(&items, |item| self::outbound(reader, item))),
         None => Some(Vec::new()),
     };
     let role = match gateway {
@@ -64,7 +64,7 @@ pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>) -> Option<Netwo
 
 /// Reads every item, also behind one that is wrong.
 fn all<'n, 'a, T>(
-    items: Vec<At<'n, 'a>>,
+    items: &[At<'n, 'a>],
     mut read: impl FnMut(&At<'n, 'a>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = items.iter().map(&mut read).collect();
@@ -97,10 +97,7 @@ fn gateway(reader: &mut Reader, at: &At<'_, '_>) -> Option<Gateway> {
 
 fn outbound(reader: &mut Reader, item: &At<'_, '_>) -> Option<Outbound> {
     let fields = reader.map(item, &["address", "port", "service"])?;
-    let address = match fields.get("address") {
-        Some(_) => Some(address(reader, &fields)),
-        None => None,
-    };
+    let address = fields.get("address").map(|_| address(reader, &fields));
     let port = required_port(reader, &fields);
     let service = match fields.get("service") {
         Some(at) if !is_empty(&at) => outbound_service(reader, &at),
@@ -138,7 +135,9 @@ fn address(reader: &mut Reader, fields: &Fields<'_, '_>) -> Option<IpAddr> {
         _ => None,
     });
     let address = text.and_then(|text| text.parse().ok());
-    let unread = at.as_ref().is_some_and(|at| at.node.value == Value::Unknown);
+    let unread = at
+        .as_ref()
+        .is_some_and(|at| at.node.value == Value::Unknown);
     if address.is_none() && !unread {
         let position = at.map_or(fields.position, |at| at.position);
         reader.violation(

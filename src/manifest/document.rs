@@ -46,9 +46,8 @@ pub(super) fn read(
     let mut reader = Reader::default();
     let mut mesh = None;
     let resource = match &document.root.value {
-        Value::Null => None,
         Value::Map(_) => resource(&mut reader, &document.root, file, &mut mesh),
-        Value::Unknown => None,
+        Value::Null | Value::Unknown => None,
         other => {
             let message = format!("a document must be a map, found {}", other.kind());
             reader.violation(codes::WRONG_TYPE, "", document.root.position, message);
@@ -120,7 +119,11 @@ fn resource(
         name: header.name.clone()?,
     };
     let resource = match kind {
-        Kind::Mesh => Some(Resource::Mesh(mesh::read(reader, &fields, key.mesh.clone()))),
+        Kind::Mesh => Some(Resource::Mesh(mesh::read(
+            reader,
+            &fields,
+            key.mesh.clone(),
+        ))),
         Kind::ProvidedCa => Some(Resource::ProvidedCa(provided_ca::read(
             reader,
             &fields,
@@ -224,7 +227,11 @@ fn form_and_kind(reader: &mut Reader, root: &At<'_, '_>) -> Option<(Form, Kind)>
         return Some((form, kind));
     }
     let words = Kind::ALL.map(Kind::as_str);
-    let message = format!("{} is unknown, must be one of {}", super::quote(text), words.join(", "));
+    let message = format!(
+        "{} is unknown, must be one of {}",
+        super::quote(text),
+        words.join(", ")
+    );
     reader.violation_at(codes::KIND, &at, message).hint = if text == "List" {
         Some("write each item as a document of its own, with `---` between them".to_owned())
     } else {
@@ -240,7 +247,10 @@ fn api_version(reader: &mut Reader, root: &At<'_, '_>, at: Option<&At<'_, '_>>) 
             .hint = Some(format!("write `apiVersion: {API_VERSION}`"));
         return;
     };
-    if reader.text(at).is_some_and(|version| version != API_VERSION) {
+    if reader
+        .text(at)
+        .is_some_and(|version| version != API_VERSION)
+    {
         let message = format!("must be {API_VERSION}");
         reader.violation_at(codes::KIND, at, message);
     }
@@ -260,7 +270,9 @@ fn universal<'n, 'a>(
     let fields = reader.map(root, &[header, own].concat())?;
     let names = Names {
         name: fields.get("name"),
-        namespace: fields.get("namespace").filter(|_| header.contains(&"namespace")),
+        namespace: fields
+            .get("namespace")
+            .filter(|_| header.contains(&"namespace")),
         position: root.position,
     };
     Some((self::header(reader, kind, &fields, names), fields))
@@ -293,7 +305,7 @@ fn kubernetes<'n, 'a>(
             }
         }
         // The fields are called as in the Universal form.
-        let named = |name: &str| {
+        let in_metadata = |name: &str| {
             let at = metadata.get(name)?;
             Some(At {
                 field: name.to_owned(),
@@ -301,8 +313,8 @@ fn kubernetes<'n, 'a>(
             })
         };
         names = Names {
-            name: named("name"),
-            namespace: named("namespace"),
+            name: in_metadata("name"),
+            namespace: in_metadata("namespace"),
             position: at.position,
         };
     }
@@ -334,12 +346,7 @@ struct Names<'n, 'a> {
     position: Position,
 }
 
-fn header(
-    reader: &mut Reader,
-    kind: Kind,
-    root: &Fields<'_, '_>,
-    names: Names<'_, '_>,
-) -> Header {
+fn header(reader: &mut Reader, kind: Kind, root: &Fields<'_, '_>, names: Names<'_, '_>) -> Header {
     let namespace = names.namespace.and_then(|at| reader.name(&at));
     let name_position = names.name.as_ref().map_or(names.position, |at| at.position);
     let name = names.name.filter(|at| !at.is_null());

@@ -24,15 +24,14 @@ pub(super) fn read(
         }
         Some(text.to_owned())
     });
-    let key = match fields.get("key") {
-        Some(at) => reader.text(&at).and_then(|text| sealed(reader, &at, text)),
-        None => {
-            let message = "not a valid TLS key pair: the key is missing";
-            reader
-                .violation(codes::INVALID_KEY_PAIR, "", fields.position, message)
-                .hint = Some(SEAL.to_owned());
-            None
-        }
+    let key = if let Some(at) = fields.get("key") {
+        reader.text(&at).and_then(|text| sealed(reader, &at, text))
+    } else {
+        let message = "not a valid TLS key pair: the key is missing";
+        reader
+            .violation(codes::INVALID_KEY_PAIR, "", fields.position, message)
+            .hint = Some(SEAL.to_owned());
+        None
     };
     ProvidedCa {
         mesh,
@@ -42,12 +41,15 @@ pub(super) fn read(
     }
 }
 
-const SEAL: &str =
-    "`windlass seal --mesh M --name N --cert-file F --key-file F --recipient R` writes the document";
+const SEAL: &str = "`windlass seal --mesh M --name N --cert-file F --key-file F --recipient R` writes the document";
 
 fn sealed(reader: &mut Reader, at: &At<'_, '_>, text: &str) -> Option<String> {
     if holds_private_key(text) {
-        plaintext(reader, at, "a plaintext private key in Git is refused: it must be age armor");
+        plaintext(
+            reader,
+            at,
+            "a plaintext private key in Git is refused: it must be age armor",
+        );
         return None;
     }
     let trimmed = text.trim();
@@ -70,6 +72,7 @@ fn plaintext(reader: &mut Reader, at: &At<'_, '_>, message: &str) {
 fn holds_private_key(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim_start();
-        line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY") || line.contains("AGE-SECRET-KEY-")
+        line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY")
+            || line.contains("AGE-SECRET-KEY-")
     })
 }

@@ -60,10 +60,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
         return Err(Problem {
             code: codes::FILE_TOO_LARGE,
             position: Position::START,
-            message: format!(
-                "the file has {} bytes; at most {MAX_BYTES} are read",
-                bytes.len()
-            ),
+            message: format!("the file has more than {MAX_BYTES} bytes"),
             hint: Some("split it into several files".to_owned()),
         });
     }
@@ -134,7 +131,9 @@ pub(super) fn read(text: &str) -> Stream<'_> {
             break;
         }
         if builder.take(event, position) {
-            stream.documents.extend(std::mem::take(&mut builder).finish());
+            stream
+                .documents
+                .extend(std::mem::take(&mut builder).finish());
         }
     }
     stream
@@ -229,7 +228,9 @@ impl<'a> Builder<'a> {
     /// Takes the next event; answers whether the document is complete.
     fn take(&mut self, event: Event<'a>, position: Position) -> bool {
         match event {
-            Event::Scalar(text, style, _, tag) => self.scalar(text, style, tag.as_deref(), position),
+            Event::Scalar(text, style, _, tag) => {
+                self.scalar(text, style, tag.as_deref(), position);
+            }
             Event::SequenceStart(_, _, tag) => {
                 self.check_tag(tag.as_deref(), "seq", position);
                 self.open.push(Open {
@@ -288,7 +289,10 @@ impl<'a> Builder<'a> {
     ) {
         let is_key = matches!(
             self.open.last(),
-            Some(Open { contents: Contents::Map { key: Key::None, .. }, .. })
+            Some(Open {
+                contents: Contents::Map { key: Key::None, .. },
+                ..
+            })
         );
         let is_text = self.check_tag(tag, "str", position) || style != ScalarStyle::Plain;
         if is_text || is_key {
@@ -327,7 +331,11 @@ impl<'a> Builder<'a> {
         };
         match &mut open.contents {
             Contents::List(items) => items.push(Node { position, value }),
-            Contents::Map { entries, lines, key } => match std::mem::replace(key, Key::None) {
+            Contents::Map {
+                entries,
+                lines,
+                key,
+            } => match std::mem::replace(key, Key::None) {
                 Key::Some(name, at) => entries.push(Entry {
                     key: name,
                     position: at,

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::diagnostics::{self, Sources};
-use super::{CliError, ErrorKind, Outcome, Terminal, client};
+use super::client::{Address, Client};
+use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics};
+use crate::api::StateDocument;
 use crate::app::{self, SOURCE};
+use crate::ca;
 use crate::clock;
 use crate::config::{self, Config, Overrides};
 use crate::model::{Current, Desired, Diagnostic, Evidence, Revision, SourceName};
@@ -41,9 +43,8 @@ pub(crate) struct Args {
     /// Compare with the store that this configuration names.
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
     config: Option<PathBuf>,
-    /// Compare with the control plane at this address.
-    #[arg(long, value_name = "URL")]
-    address: Option<String>,
+    #[command(flatten)]
+    address: Address,
     /// How to print the plan.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
     let against = match (&args.base, &config) {
         (Some(base), _) => against_revision(&repository, base)?,
         (None, Some(config)) => against_store(config)?,
-        (None, None) => against_control_plane(args.address.as_deref())?,
+        (None, None) => against_control_plane(&args.address)?,
     };
     let mut plan = if head.holds_back_commit() {
         invalid(&against.current)
@@ -121,7 +122,7 @@ fn new_state(config: Option<&Config>) -> Result<DesiredState, CliError> {
     let identity = config.and_then(|config| config.source.as_ref()?.decryption_identity.clone());
     let identities = identity.map(|path| Identities::load(&path)).transpose();
     let identities = identities.map_err(|error| CliError::new(ErrorKind::Config, error))?;
-    let lifetime = config.map_or(config::DEFAULT_LEAF_LIFETIME, |config| config.ca.leaf_lifetime);
+    let lifetime = config.map_or(ca::DEFAULT_LEAF_LIFETIME, |config| config.ca.leaf_lifetime);
     Ok(DesiredState::new(source_name()?, identities, lifetime))
 }
 
@@ -137,7 +138,7 @@ fn open(args: &Args, scratch: &Scratch) -> Result<Repository, CliError> {
         CliError::user(error).hint(hint)
     };
     let mut repository = Repository::open(&config).map_err(failed)?;
-    repository.fetch().map_err(failed)?;
+    repository.fetch_all().map_err(failed)?;
     Ok(repository)
 }
 
@@ -193,10 +194,15 @@ fn against_store(config: &Config) -> Result<Against, CliError> {
     })
 }
 
-fn against_control_plane(address: Option<&str>) -> Result<Against, CliError> {
-    let document = client::Client::new(address).state()?;
-    let (current, evidence, applied) = document.into_parts();
-    Ok(Against { current, evidence, base: None, applied })
+fn against_control_plane(address: &Address) -> Result<Against, CliError> {
+    let document: StateDocument = Client::new(address)?.get("/state")?;
+    let evidence = document.evidence.iter().map(|proxy| (proxy.dataplane.clone(), proxy.clone()));
+    Ok(Against {
+        evidence: evidence.collect(),
+        base: None,
+        applied: document.applied.clone(),
+        current: document.into(),
+    })
 }
 
 /// The plan of a revision of which nothing may be applied.
@@ -228,8 +234,10 @@ fn print(
         }
     };
     if args.output == Format::Text {
-        let read = |file: &str| repository.read_file(revision, file).ok().flatten();
-        diagnostics::print(&plan.diagnostics, &read, terminal)?;
+        let read = |file: &str| repository.read_text(revision, file).ok().flatten();
+        let found = diagnostics::render(&plan.diagnostics, "", terminal.color_err, &read);
+        // A closed standard error is nobody's concern any more.
+        let _ = terminal.err.write_all(found.as_bytes());
     }
     terminal
         .out

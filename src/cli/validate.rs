@@ -16,7 +16,7 @@ use crate::model::{Diagnostic, MeshName};
 mod tree;
 
 /// The lifetime of leaves where no configuration says otherwise.
-const LEAF_LIFETIME: Duration = Duration::from_hours(24);
+const LEAF_LIFETIME: Duration = crate::ca::DEFAULT_LEAF_LIFETIME;
 
 /// Check the resources of a folder or file
 ///

@@ -225,6 +225,27 @@ impl Repository {
         snapshot::read(git, &commit, &self.path, previous).map_err(|problem| self.fail(problem))
     }
 
+    /// One file of a revision as text, to show it; `None` where there is none
+    /// of that name or it is too large.
+    pub fn read_text(
+        &self,
+        revision: &Revision,
+        file: &str,
+    ) -> Result<Option<String>, SourceError> {
+        let git = self.git()?;
+        let damaged = |error| self.damage(&format!("the file `{file}`"), &error);
+        let tree = self.commit(&revision.commit)?.tree().map_err(damaged)?;
+        let Ok(entry) = tree.get_path(&Path::new(&self.path).join(file)) else {
+            return Ok(None);
+        };
+        let (size, kind) = git.odb().and_then(|odb| odb.read_header(entry.id())).map_err(damaged)?;
+        if kind != git2::ObjectType::Blob || size > snapshot::MAX_OBJECT {
+            return Ok(None);
+        }
+        let blob = git.find_blob(entry.id()).map_err(damaged)?;
+        Ok(Some(String::from_utf8_lossy(blob.content()).into_owned()))
+    }
+
     /// The commits after `from` up to `to` along first parents, oldest first.
     /// `None` when `from` is not among the `limit` nearest first-parent
     /// ancestors of `to`, or history ends early, as in a shallow clone.

@@ -99,9 +99,8 @@ fn algorithms(certificate: &X509Certificate<'_>, violations: &mut Vec<Violation>
         Ok(PublicKey::RSA(rsa)) => {
             let bits = bits(rsa.modulus);
             if bits < SHORTEST_RSA {
-                let message = format!(
-                    "RSA key must have at least {SHORTEST_RSA} bits, this one has {bits}"
-                );
+                let message =
+                    format!("RSA key must have at least {SHORTEST_RSA} bits, this one has {bits}");
                 add(codes::SHORT_RSA_KEY, message);
             } else if bits > LONGEST_RSA {
                 let message =
@@ -199,11 +198,15 @@ fn validity(certificate: &X509Certificate<'_>, rules: &Rules, violations: &mut V
         add(codes::NOT_YET_VALID, message);
     }
     if rules.now > not_after {
-        add(codes::EXPIRED, format!("certificate has expired on {not_after}"));
+        add(
+            codes::EXPIRED,
+            format!("certificate has expired on {not_after}"),
+        );
     } else if not_after.since(rules.now) < rules.leaf_lifetime {
         let lifetime = HumanDuration(rules.leaf_lifetime);
-        let message =
-            format!("certificate ends on {not_after}, before a leaf of {lifetime} issued now would");
+        let message = format!(
+            "certificate ends on {not_after}, before a leaf of {lifetime} issued now would"
+        );
         add(codes::SHORT_REMAINING_LIFE, message);
     }
 }

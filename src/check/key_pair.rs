@@ -25,7 +25,10 @@ pub fn key_pair(cert_pem: &str, key: &PrivateKey) -> Option<Violation> {
         Ok(certificate) => certificate,
         Err(violation) => return Some(violation),
     };
-    if key.expose().contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+    if key
+        .expose()
+        .contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    {
         return Some(not_a_pair("the private key is encrypted with a passphrase"));
     }
     let Ok(mut der) = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()) else {
@@ -54,7 +57,10 @@ fn public_key(der: &PrivateKeyDer<'_>) -> Option<Vec<u8>> {
     if let Some(key) = rsa {
         return Some(key.public_key().as_ref().to_vec());
     }
-    for curve in [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING] {
+    for curve in [
+        &ECDSA_P256_SHA256_ASN1_SIGNING,
+        &ECDSA_P384_SHA384_ASN1_SIGNING,
+    ] {
         let key = match der {
             PrivateKeyDer::Pkcs8(_) => EcdsaKeyPair::from_pkcs8(curve, bytes),
             PrivateKeyDer::Sec1(_) => EcdsaKeyPair::from_private_key_der(curve, bytes),

@@ -3,8 +3,7 @@
 use crate::manifest::codes;
 use crate::model::{CaSpec, DesiredMesh, Diagnostic, Kind, ResourceKey};
 
-const NO_CERTIFICATE: &str =
-    "There is no signing certificate in provided CA for a given mesh.";
+const NO_CERTIFICATE: &str = "There is no signing certificate in provided CA for a given mesh.";
 
 pub(super) fn check(mesh: &DesiredMesh) -> Vec<Diagnostic> {
     if !mesh.resources.contains_key(&ResourceKey::mesh(&mesh.name)) {

@@ -138,7 +138,9 @@ fn address(reader: &mut Reader, fields: &Fields<'_, '_>) -> Option<IpAddr> {
         _ => None,
     });
     let address = text.and_then(|text| text.parse().ok());
-    let unread = at.as_ref().is_some_and(|at| at.node.value == Value::Unknown);
+    let unread = at
+        .as_ref()
+        .is_some_and(|at| at.node.value == Value::Unknown);
     if address.is_none() && !unread {
         let position = at.map_or(fields.position, |at| at.position);
         reader.violation(

@@ -120,7 +120,11 @@ fn resource(
         name: header.name.clone()?,
     };
     let resource = match kind {
-        Kind::Mesh => Some(Resource::Mesh(mesh::read(reader, &fields, key.mesh.clone()))),
+        Kind::Mesh => Some(Resource::Mesh(mesh::read(
+            reader,
+            &fields,
+            key.mesh.clone(),
+        ))),
         Kind::ProvidedCa => Some(Resource::ProvidedCa(provided_ca::read(
             reader,
             &fields,
@@ -224,7 +228,11 @@ fn form_and_kind(reader: &mut Reader, root: &At<'_, '_>) -> Option<(Form, Kind)>
         return Some((form, kind));
     }
     let words = Kind::ALL.map(Kind::as_str);
-    let message = format!("{} is unknown, must be one of {}", super::quote(text), words.join(", "));
+    let message = format!(
+        "{} is unknown, must be one of {}",
+        super::quote(text),
+        words.join(", ")
+    );
     reader.violation_at(codes::KIND, &at, message).hint = if text == "List" {
         Some("write each item as a document of its own, with `---` between them".to_owned())
     } else {
@@ -240,7 +248,10 @@ fn api_version(reader: &mut Reader, root: &At<'_, '_>, at: Option<&At<'_, '_>>) 
             .hint = Some(format!("write `apiVersion: {API_VERSION}`"));
         return;
     };
-    if reader.text(at).is_some_and(|version| version != API_VERSION) {
+    if reader
+        .text(at)
+        .is_some_and(|version| version != API_VERSION)
+    {
         let message = format!("must be {API_VERSION}");
         reader.violation_at(codes::KIND, at, message);
     }
@@ -260,7 +271,9 @@ fn universal<'n, 'a>(
     let fields = reader.map(root, &[header, own].concat())?;
     let names = Names {
         name: fields.get("name"),
-        namespace: fields.get("namespace").filter(|_| header.contains(&"namespace")),
+        namespace: fields
+            .get("namespace")
+            .filter(|_| header.contains(&"namespace")),
         position: root.position,
     };
     Some((self::header(reader, kind, &fields, names), fields))
@@ -334,12 +347,7 @@ struct Names<'n, 'a> {
     position: Position,
 }
 
-fn header(
-    reader: &mut Reader,
-    kind: Kind,
-    root: &Fields<'_, '_>,
-    names: Names<'_, '_>,
-) -> Header {
+fn header(reader: &mut Reader, kind: Kind, root: &Fields<'_, '_>, names: Names<'_, '_>) -> Header {
     let namespace = names.namespace.and_then(|at| reader.name(&at));
     let name_position = names.name.as_ref().map_or(names.position, |at| at.position);
     let name = names.name.filter(|at| !at.is_null());

@@ -23,7 +23,9 @@ fn mtls(reader: &mut Reader, at: &At<'_, '_>) -> Option<Mtls> {
     let fields = reader.map(at, &["enabled", "ca", "transition"])?;
     let enabled = fields.get("enabled").and_then(|at| reader.boolean(&at));
     let ca = fields.get("ca").and_then(|at| ca(reader, &at));
-    let transition = fields.get("transition").and_then(|at| transition(reader, &at));
+    let transition = fields
+        .get("transition")
+        .and_then(|at| transition(reader, &at));
     Some(Mtls {
         enabled: enabled.unwrap_or_default(),
         ca: ca.unwrap_or_default(),
@@ -81,9 +83,15 @@ pub(super) fn transition(reader: &mut Reader, at: &At<'_, '_>) -> Option<Transit
         ("done", Phase::Done),
     ];
     let fields = reader.map(at, &["strategy", "ackTimeout", "offline", "hold"])?;
-    let strategy = fields.get("strategy").and_then(|at| reader.word(&at, &STRATEGIES));
-    let ack_timeout = fields.get("ackTimeout").and_then(|at| duration(reader, &at));
-    let offline = fields.get("offline").and_then(|at| reader.word(&at, &OFFLINE));
+    let strategy = fields
+        .get("strategy")
+        .and_then(|at| reader.word(&at, &STRATEGIES));
+    let ack_timeout = fields
+        .get("ackTimeout")
+        .and_then(|at| duration(reader, &at));
+    let offline = fields
+        .get("offline")
+        .and_then(|at| reader.word(&at, &OFFLINE));
     let hold = fields.get("hold").and_then(|at| reader.word(&at, &PHASES));
     Some(TransitionSettings {
         strategy,

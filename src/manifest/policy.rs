@@ -3,9 +3,7 @@
 use super::codes;
 use super::mesh;
 use super::reader::{At, Reader};
-use crate::model::{
-    DeletionPolicy, Drift, Kind, RepositoryPolicy, SignatureMode, SignaturePolicy,
-};
+use crate::model::{DeletionPolicy, Drift, Kind, RepositoryPolicy, SignatureMode, SignaturePolicy};
 
 /// The path of the policy, relative to the source's path.
 pub(super) const PATH: &str = "windlass.yaml";
@@ -18,10 +16,14 @@ pub(super) fn read(reader: &mut Reader, root: &At<'_, '_>) -> RepositoryPolicy {
         return RepositoryPolicy::default();
     };
     let drift = [("heal", Drift::Heal), ("report", Drift::Report)];
-    let transition = fields.get("transition").and_then(|at| mesh::transition(reader, &at));
+    let transition = fields
+        .get("transition")
+        .and_then(|at| mesh::transition(reader, &at));
     let deletion = fields.get("deletion").and_then(|at| deletion(reader, &at));
     let drift = fields.get("drift").and_then(|at| reader.word(&at, &drift));
-    let signatures = fields.get("signatures").and_then(|at| signatures(reader, &at));
+    let signatures = fields
+        .get("signatures")
+        .and_then(|at| signatures(reader, &at));
     RepositoryPolicy {
         transition: transition.unwrap_or_default(),
         deletion: deletion.unwrap_or_default(),
@@ -43,7 +45,12 @@ fn deletion(reader: &mut Reader, at: &At<'_, '_>) -> Option<DeletionPolicy> {
     let require_approval = fields.get("requireApproval").and_then(|at| {
         let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));
         let items = reader.list(&at)?;
-        Some(items.iter().filter_map(|item| reader.word(item, &kinds)).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| reader.word(item, &kinds))
+                .collect(),
+        )
     });
     Some(DeletionPolicy {
         max_resources,

@@ -42,12 +42,15 @@ pub(super) fn read(
     }
 }
 
-const SEAL: &str =
-    "`windlass seal --mesh M --name N --cert-file F --key-file F --recipient R` writes the document";
+const SEAL: &str = "`windlass seal --mesh M --name N --cert-file F --key-file F --recipient R` writes the document";
 
 fn sealed(reader: &mut Reader, at: &At<'_, '_>, text: &str) -> Option<String> {
     if holds_private_key(text) {
-        plaintext(reader, at, "a plaintext private key in Git is refused: it must be age armor");
+        plaintext(
+            reader,
+            at,
+            "a plaintext private key in Git is refused: it must be age armor",
+        );
         return None;
     }
     let trimmed = text.trim();
@@ -70,6 +73,7 @@ fn plaintext(reader: &mut Reader, at: &At<'_, '_>, message: &str) {
 fn holds_private_key(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim_start();
-        line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY") || line.contains("AGE-SECRET-KEY-")
+        line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY")
+            || line.contains("AGE-SECRET-KEY-")
     })
 }

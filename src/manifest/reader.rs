@@ -89,7 +89,11 @@ impl Reader {
         let field = field.into();
         self.violations.push(Violation {
             code,
-            field: if field.is_empty() { ".".to_owned() } else { field },
+            field: if field.is_empty() {
+                ".".to_owned()
+            } else {
+                field
+            },
             position,
             message: message.into(),
             hint: None,
@@ -184,7 +188,8 @@ impl Reader {
         });
         let items: Vec<_> = items.collect();
         for item in &items {
-            self.places.push((item.field.as_str().into(), item.position));
+            self.places
+                .push((item.field.as_str().into(), item.position));
         }
         Some(items)
     }

@@ -107,7 +107,10 @@ impl Manifest {
             .iter()
             .filter_map(|path| self.files.get(path))
             .flat_map(|file| file.diagnostics.iter().cloned());
-        let duplicates = self.duplicates.iter().flat_map(|key| self.duplicates_of(key));
+        let duplicates = self
+            .duplicates
+            .iter()
+            .flat_map(|key| self.duplicates_of(key));
         let mut diagnostics: Vec<_> = in_files
             .chain(self.refused.values().cloned())
             .chain(duplicates)

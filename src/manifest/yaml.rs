@@ -134,7 +134,9 @@ pub(super) fn read(text: &str) -> Stream<'_> {
             break;
         }
         if builder.take(event, position) {
-            stream.documents.extend(std::mem::take(&mut builder).finish());
+            stream
+                .documents
+                .extend(std::mem::take(&mut builder).finish());
         }
     }
     stream
@@ -229,7 +231,9 @@ impl<'a> Builder<'a> {
     /// Takes the next event; answers whether the document is complete.
     fn take(&mut self, event: Event<'a>, position: Position) -> bool {
         match event {
-            Event::Scalar(text, style, _, tag) => self.scalar(text, style, tag.as_deref(), position),
+            Event::Scalar(text, style, _, tag) => {
+                self.scalar(text, style, tag.as_deref(), position)
+            }
             Event::SequenceStart(_, _, tag) => {
                 self.check_tag(tag.as_deref(), "seq", position);
                 self.open.push(Open {
@@ -288,7 +292,10 @@ impl<'a> Builder<'a> {
     ) {
         let is_key = matches!(
             self.open.last(),
-            Some(Open { contents: Contents::Map { key: Key::None, .. }, .. })
+            Some(Open {
+                contents: Contents::Map { key: Key::None, .. },
+                ..
+            })
         );
         let is_text = self.check_tag(tag, "str", position) || style != ScalarStyle::Plain;
         if is_text || is_key {
@@ -327,7 +334,11 @@ impl<'a> Builder<'a> {
         };
         match &mut open.contents {
             Contents::List(items) => items.push(Node { position, value }),
-            Contents::Map { entries, lines, key } => match std::mem::replace(key, Key::None) {
+            Contents::Map {
+                entries,
+                lines,
+                key,
+            } => match std::mem::replace(key, Key::None) {
                 Key::Some(name, at) => entries.push(Entry {
                     key: name,
                     position: at,

@@ -225,6 +225,19 @@ impl Repository {
         snapshot::read(git, &commit, &self.path, previous).map_err(|problem| self.fail(problem))
     }
 
+    /// Reads one file of a revision, as a report that quotes it needs. `file`
+    /// is relative to the source's path. `None` where there is no such file or
+    /// one that [`Self::read`] would refuse.
+    pub fn read_file(
+        &self,
+        revision: &Revision,
+        file: &str,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        let git = self.git()?;
+        let commit = self.commit(&revision.commit)?;
+        snapshot::read_file(git, &commit, &self.path, file).map_err(|problem| self.fail(problem))
+    }
+
     /// The commits after `from` up to `to` along first parents, oldest first.
     /// `None` when `from` is not among the `limit` nearest first-parent
     /// ancestors of `to`, or history ends early, as in a shallow clone.

@@ -225,6 +225,7 @@ impl Repository {
         snapshot::read(git, &commit, &self.path, previous).map_err(|problem| self.fail(problem))
     }
 
+<<<<<<< HEAD
     /// One file of a revision as text, to show it; `None` where there is none
     /// of that name or it is too large.
     pub fn read_text(
@@ -244,6 +245,19 @@ impl Repository {
         }
         let blob = git.find_blob(entry.id()).map_err(damaged)?;
         Ok(Some(String::from_utf8_lossy(blob.content()).into_owned()))
+=======
+    /// Reads one file of a revision, as a report that quotes it needs. `file`
+    /// is relative to the source's path. `None` where there is no such file or
+    /// one that [`Self::read`] would refuse.
+    pub fn read_file(
+        &self,
+        revision: &Revision,
+        file: &str,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        let git = self.git()?;
+        let commit = self.commit(&revision.commit)?;
+        snapshot::read_file(git, &commit, &self.path, file).map_err(|problem| self.fail(problem))
+>>>>>>> source
     }
 
     /// The commits after `from` up to `to` along first parents, oldest first.

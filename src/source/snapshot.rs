@@ -206,6 +206,32 @@ pub(super) fn read(
     Ok((snapshot, changes))
 }
 
+/// Reads the file `file` below `path` of `commit`.
+pub(super) fn read_file(
+    git: &git2::Repository,
+    commit: &Commit<'_>,
+    path: &str,
+    file: &str,
+) -> Result<Option<Vec<u8>>, Problem> {
+    let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let folder = format!("{path}/{folder}");
+    let Found::Folder(id) = find(git, commit.tree_id(), &folder)? else {
+        return Ok(None);
+    };
+    let tree = walk::tree(git, id, &folder)?;
+    let Some(entry) = tree.get_name(name) else {
+        return Ok(None);
+    };
+    if entry.filemode_raw() & kind::MASK != kind::FILE {
+        return Ok(None);
+    }
+    let walk = Walk::new(git)?;
+    if walk.size(entry.id(), file)? > MAX_FILE {
+        return Ok(None);
+    }
+    walk.content(entry.id(), file).map(Some)
+}
+
 enum Found {
     Folder(Oid),
     Missing(Diagnostic),

@@ -297,7 +297,7 @@ impl<'git> Walk<'git> {
     }
 
     /// The size of a file, without reading it.
-    fn size(&self, id: Oid, place: &str) -> Result<usize, Problem> {
+    pub(super) fn size(&self, id: Oid, place: &str) -> Result<usize, Problem> {
         match self.odb.read_header(id) {
             Ok((size, ObjectType::Blob)) => Ok(size),
             Ok(_) => Err(Problem::file(place, git2::Error::from_str("not a blob"))),
@@ -305,7 +305,7 @@ impl<'git> Walk<'git> {
         }
     }
 
-    fn content(&self, id: Oid, place: &str) -> Result<Vec<u8>, Problem> {
+    pub(super) fn content(&self, id: Oid, place: &str) -> Result<Vec<u8>, Problem> {
         let object = self.odb.read(id);
         let object = object.map_err(|error| Problem::file(place, error))?;
         Ok(object.data().to_vec())

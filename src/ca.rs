@@ -3,12 +3,32 @@
 //! [`issue`] is pure but for the randomness of keys and serial numbers, which
 //! comes from aws-lc-rs.
 
+mod builtin;
+mod certificate;
+mod der;
+mod key;
+mod leaf;
+mod name;
+mod pem;
+mod signer;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Authority, AuthorityId, MeshName, PrivateKey, ProvidedCa, SpiffeId, SpkiId, Timestamp,
+    Authority, AuthorityId, AuthorityOrigin, AuthorityState, MeshName, PrivateKey, ProvidedCa,
+    SpiffeId, SpkiId, Timestamp,
 };
+
+pub use builtin::create_builtin;
+pub(crate) use key::KeyPair;
+pub use leaf::issue;
+pub use signer::{Signer, match_key_pair};
+
+/// How much earlier than now a certificate begins, for clocks that are behind.
+const BACKDATE: Duration = Duration::from_secs(10);
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +57,6 @@ pub struct InvalidCertificate {
     pub problem: String,
 }
 
-impl CertificateInfo {
-    /// Reads the first certificate of a PEM text.
-    pub fn from_pem(_pem: &str) -> Result<Self, InvalidCertificate> {
-        unimplemented!()
-    }
-}
-
 /// An authority that could not be made or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,45 +70,56 @@ pub enum CaError {
         /// What is wrong; never key bytes.
         problem: String,
     },
+    /// The authority is one of another mesh.
+    #[error("the authority of mesh {authority} signs no leaf of mesh {leaf}")]
+    Foreign {
+        /// The authority's mesh.
+        authority: MeshName,
+        /// The mesh of the identity that was asked for.
+        leaf: MeshName,
+    },
+    /// The authority has ended, or has not begun.
+    #[error("the authority signs nothing at {now}: it is valid from {not_before} to {not_after}")]
+    Validity {
+        /// When it was asked.
+        now: Timestamp,
+        /// When the authority becomes valid.
+        not_before: Timestamp,
+        /// When the authority ends.
+        not_after: Timestamp,
+    },
     /// A certificate could not be signed.
     #[error("failed to sign a certificate")]
     Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Makes the builtin authority `ordinal` of `mesh`, staged: a P-256 root,
-/// valid for 10 years from `now`, URI SAN `spiffe://<mesh>`, keyCertSign and cRLSign.
-pub fn create_builtin(
-    _mesh: &MeshName,
-    _ordinal: u32,
-    _now: Timestamp,
-) -> Result<(Authority, PrivateKey), CaError> {
-    unimplemented!()
-}
-
 /// The authority that a ProvidedCa describes, staged. The key is not looked at.
-pub fn provided(_ca: &ProvidedCa) -> Result<Authority, CaError> {
-    unimplemented!()
+///
+/// # Errors
+///
+/// Fails when the certificate cannot be read.
+pub fn provided(ca: &ProvidedCa) -> Result<Authority, CaError> {
+    let name = ca.name.clone();
+    staged(&ca.mesh, AuthorityOrigin::Provided { name }, &ca.cert)
 }
 
-/// An authority with its key, ready to sign.
-pub struct Signer {}
-
-impl Signer {
-    /// Joins an authority with its key.
-    pub fn new(_authority: &Authority, _key: &PrivateKey) -> Result<Self, CaError> {
-        unimplemented!()
-    }
-
-    /// The authority's id.
-    pub fn id(&self) -> AuthorityId {
-        unimplemented!()
-    }
-}
-
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Signer")
-    }
+fn staged(
+    mesh: &MeshName,
+    origin: AuthorityOrigin,
+    certificate: &str,
+) -> Result<Authority, CaError> {
+    let info = CertificateInfo::from_pem(certificate)?;
+    Ok(Authority {
+        id: info.id,
+        spki: info.spki,
+        mesh: mesh.clone(),
+        origin,
+        certificate: Arc::from(certificate),
+        subject: info.subject,
+        not_before: info.not_before,
+        not_after: info.not_after,
+        state: AuthorityState::Staged,
+    })
 }
 
 /// The kind of a leaf's key.
@@ -132,9 +156,4 @@ pub struct Leaf {
     pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
-}
-
-/// Issues a leaf.
-pub fn issue(_request: &LeafRequest, _signer: &Signer, _now: Timestamp) -> Result<Leaf, CaError> {
-    unimplemented!()
 }

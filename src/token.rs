@@ -1,8 +1,23 @@
-//! Dataplane tokens: issue and verify (RS256 JWT, RFC 7519).
+//! Dataplane tokens: issue, verify, rotate, revoke (RS256 JWT, RFC 7519).
+//!
+//! Tokens are not stored. The [`Keyring`] holds the signing keys and the ids of
+//! the tokens that were revoked; both are secrets of the store.
+
+mod jwt;
+mod keyring;
 
 use std::time::Duration;
 
 use crate::model::{DataplaneId, Timestamp};
+
+pub use keyring::{Keyring, KeyringError};
+
+/// How long a token is valid unless asked for otherwise: 30 days.
+pub const DEFAULT_VALIDITY: Duration = Duration::from_hours(30 * 24);
+/// How long a token is valid at most: 10 years.
+pub const MAX_VALIDITY: Duration = Duration::from_hours(3653 * 24);
+/// The longest token that is looked at, in bytes.
+pub const MAX_TOKEN: usize = 8 * 1024;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,28 +50,14 @@ pub enum VerifyError {
     Revoked,
 }
 
-/// The signing keys and what they have to say about a token.
-#[derive(Debug)]
-pub struct Keyring {}
-
-impl Keyring {
-    /// Issues a token for a dataplane.
-    pub fn issue(
-        &self,
-        _dataplane: &DataplaneId,
-        _valid_for: Duration,
-        _now: Timestamp,
-    ) -> Result<String, IssueError> {
-        unimplemented!()
-    }
-
-    /// Verifies a token: signature, issuer, audience, times, revocation.
-    pub fn verify(&self, _token: &str, _now: Timestamp) -> Result<Claims, VerifyError> {
-        unimplemented!()
-    }
-}
-
 /// A token that could not be issued.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to sign the token")]
-pub struct IssueError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+#[non_exhaustive]
+pub enum IssueError {
+    /// It was asked to be valid for no time or for too long.
+    #[error("a token must be valid for more than 0s and at most 10 years (87672h)")]
+    Validity,
+    /// It could not be signed.
+    #[error("failed to sign the token")]
+    Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::SourceConfig;
 use crate::model::{Current, MeshName, Revision, SourceName};
 use crate::source::decryption::Identities;
-use crate::source::{Repository, RepositoryConfig};
+use crate::source::{Repository, RepositoryConfig, Watch};
 use crate::state::Publisher;
 use crate::store::Store;
 use crate::store::encryption::Vault;
@@ -73,6 +73,8 @@ pub struct Reconciler {
     ready: watch::Sender<bool>,
     /// The repository with what was read from it; `None` until it is opened.
     gathering: Option<Gathering>,
+    /// Watches a local repository while it answers.
+    watch: Option<Watch>,
     current: Arc<Current>,
     /// The last revision that was accepted and written.
     applied: Option<Revision>,
@@ -102,7 +104,7 @@ impl Scope {
 
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
+pub enum Pass {
     /// Nothing is left to do, or nothing that trying again would help.
     Settled,
     /// Something that may go away failed.
@@ -120,6 +122,7 @@ impl Reconciler {
             reporter: Reporter::new(report),
             ready,
             gathering: None,
+            watch: None,
             current,
             applied,
             caught_up: None,
@@ -155,10 +158,9 @@ impl Reconciler {
                     wait
                 }
             };
-            let changed = self.repository_changed();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = changed => {}
+                () = self.repository_changed() => {}
                 () = self.parts.sync.notified() => {}
                 () = tokio::time::sleep_until(Instant::now() + wait) => {}
             }
@@ -166,13 +168,10 @@ impl Reconciler {
     }
 
     /// Resolves when the repository changes; never for one that is only polled.
-    fn repository_changed(&self) -> impl Future<Output = ()> + use<> {
-        let watch = self.gathering.as_ref().and_then(|gathering| gathering.repository.watch());
-        async move {
-            match watch {
-                Some(watch) => watch.changed().await,
-                None => std::future::pending().await,
-            }
+    async fn repository_changed(&self) {
+        match &self.watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -107,13 +107,13 @@ impl DesiredState {
             let Some(mesh) = desired.meshes.get(name) else {
                 continue;
             };
-            let mut findings = check::mesh(mesh, &rules);
+            let mut findings = check::placed(&self.manifest, name, &rules);
             if let Some(keys) = &mut self.keys {
-                findings.extend(keys.verify(mesh));
+                let of_keys = keys.verify(mesh).into_iter();
+                findings.extend(of_keys.map(|found| self.manifest.place(found)));
             }
             if !findings.is_empty() {
-                let placed = findings.into_iter().map(|found| self.manifest.place(found));
-                self.findings.insert(name.clone(), placed.collect());
+                self.findings.insert(name.clone(), findings);
             }
         }
     }

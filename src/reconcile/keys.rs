@@ -55,6 +55,5 @@ fn verify(identities: &Identities, ca: &ProvidedCa, key: &ResourceKey) -> Option
         Ok(opened) => opened,
         Err(error) => return Some(error.diagnostic(key)),
     };
-    let violation = check::key_pair(&ca.cert, &opened)?;
-    Some(violation.into_diagnostic(key))
+    Some(check::key_pair(&ca.cert, &opened)?.on(key))
 }

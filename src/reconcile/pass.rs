@@ -26,7 +26,7 @@ const MAX_CONFLICTS: u32 = 5;
 impl Reconciler {
     /// Looks once, and does what is to be done.
     #[instrument(skip_all, fields(source = %self.parts.name))]
-    pub(super) async fn pass(&mut self) -> Pass {
+    pub async fn pass(&mut self) -> Pass {
         let started = Instant::now();
         let result = self.try_pass().await;
         let outcome = match &result {
@@ -97,13 +97,18 @@ impl Reconciler {
                 self.new_gathering(opened?)
             }
         };
-        let (gathering, head) = blocking(move || {
+        // Watching starts before looking, so that no commit falls in between.
+        let watch = self.watch.take();
+        let (gathering, watch, head) = blocking(move || {
+            let watch = watch.or_else(|| gathering.repository.watch());
             let head = gathering.repository.fetch();
-            (gathering, head)
+            (gathering, watch, head)
         })
         .await?;
         self.gathering = Some(gathering);
         let head = head?;
+        // The watch of a repository that does not answer may watch what is gone.
+        self.watch = watch;
         self.reporter.update(clock::now(), |report| report.healthy());
         Ok(head)
     }
@@ -234,7 +239,7 @@ impl Reconciler {
             let status = SourceStatus { source: self.parts.name.clone(), applied };
             self.parts.store.put_source_status(&status).await?;
             self.applied = Some(revision.clone());
-            self.parts.metrics.applied(&self.parts.name, now);
+            self.parts.metrics.source_applied(&self.parts.name, now);
         }
         for diagnostic in verdict.diagnostics.iter().filter(|found| found.is_error()) {
             warn!(

@@ -157,8 +157,8 @@ impl EvidenceBoard {
         }
     }
 
-    /// Writes to the store what it does not have yet. After a failure that is
-    /// still to be written.
+    /// Writes to the store what it does not have yet. What could not be
+    /// written, or changed meanwhile, is still to be written afterwards.
     ///
     /// # Errors
     ///
@@ -166,23 +166,23 @@ impl EvidenceBoard {
     pub async fn flush(&self, store: &dyn Store) -> Result<(), StoreError> {
         let unsaved: Vec<ProxyEvidence> = self
             .lock()
-            .values_mut()
-            .filter(|entry| std::mem::take(&mut entry.unsaved))
+            .values()
+            .filter(|entry| entry.unsaved)
             .map(|entry| entry.evidence.clone())
             .collect();
         if unsaved.is_empty() {
             return Ok(());
         }
-        let result = store.record_evidence(&unsaved).await;
-        if result.is_err() {
-            let mut entries = self.lock();
-            for evidence in &unsaved {
-                if let Some(entry) = entries.get_mut(&evidence.dataplane) {
-                    entry.unsaved = true;
-                }
+        store.record_evidence(&unsaved).await?;
+        let mut entries = self.lock();
+        for saved in &unsaved {
+            if let Some(entry) = entries.get_mut(&saved.dataplane)
+                && entry.evidence == *saved
+            {
+                entry.unsaved = false;
             }
         }
-        result
+        Ok(())
     }
 
     fn update<T>(

@@ -151,3 +151,22 @@ fn envoy_gets_a_certificate_of_a_provided_root_whose_key_is_sealed() {
     let leaf = envoy.shown().expect("a certificate");
     assert_eq!(verify(&leaf, &root).expect("a chain to the root"), [uri]);
 }
+
+#[test]
+fn envoy_gets_a_new_leaf_of_the_same_root_when_half_of_its_life_is_over() {
+    let site = Site::from_examples().set("WINDLASS_CA_LEAF_LIFETIME", "6s");
+    let daemon = site.start();
+    let token = daemon.token("dp-web-1", "default");
+    let mut envoy = Envoy::with_token(&daemon, "default", "dp-web-1", token.as_bytes());
+    let uri = "spiffe://default/web";
+    let first = wait_for_identity(&mut envoy, uri, None);
+    let second = wait::until("another leaf", || {
+        let found = envoy.identities()?;
+        match found.as_slice() {
+            [one] if one.serial != first.serial => Ok(one.clone()),
+            _ => Err(format!("{found:?}\n{}", envoy.log())),
+        }
+    });
+    assert_eq!(second.uris, first.uris);
+    assert_eq!(second.root_serials, first.root_serials);
+}

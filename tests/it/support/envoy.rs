@@ -40,17 +40,29 @@ fn program() -> PathBuf {
 }
 
 impl Envoy {
-    /// Starts the Envoy of a dataplane and waits until its admin server answers.
+    /// Starts the Envoy of a dataplane, with a token from the command line.
     pub(crate) fn start(daemon: &Daemon, mesh: &str, dataplane: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        // As a reader does it. What gRPC sends as metadata holds no line end, so the file must not.
-        let token = File::create(dir.path().join("dp-echo-1.token")).expect("a token file");
         let generated = daemon
-            .cli(&["generate", "dataplane-token", "--name", dataplane, "--mesh", mesh])
-            .stdout(token)
-            .status()
+            .cli(&[
+                "generate",
+                "dataplane-token",
+                "--name",
+                dataplane,
+                "--mesh",
+                mesh,
+            ])
+            .output()
             .expect("the program starts");
-        assert!(generated.success(), "no token:\n{}", daemon.log());
+        let words = String::from_utf8_lossy(&generated.stderr);
+        assert!(generated.status.success(), "{words}\n{}", daemon.log());
+        // As a reader does it, with `>`: gRPC refuses metadata that holds a line end.
+        Self::with_token(daemon, mesh, dataplane, &generated.stdout)
+    }
+
+    /// Starts the Envoy of a dataplane and waits until its admin server answers.
+    pub(crate) fn with_token(daemon: &Daemon, mesh: &str, dataplane: &str, token: &[u8]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::write(dir.path().join("dp-echo-1.token"), token).expect("a token file");
         fs::copy(daemon.xds_ca(), dir.path().join("xds-ca.pem")).expect("the CA of the daemon");
         let bootstrap = [
             ("id: default.dp-echo-1 ", format!("id: {mesh}.{dataplane} ")),

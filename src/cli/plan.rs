@@ -234,7 +234,10 @@ fn print(
         }
     };
     if args.output == Format::Text {
-        let read = |file: &str| repository.read_text(revision, file).ok().flatten();
+        let read = |file: &str| {
+            let bytes = repository.read_file(revision, file).ok()??;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
         let found = diagnostics::render(&plan.diagnostics, "", terminal.color_err, &read);
         // A closed standard error is nobody's concern any more.
         let _ = terminal.err.write_all(found.as_bytes());

@@ -225,27 +225,6 @@ impl Repository {
         snapshot::read(git, &commit, &self.path, previous).map_err(|problem| self.fail(problem))
     }
 
-<<<<<<< HEAD
-    /// One file of a revision as text, to show it; `None` where there is none
-    /// of that name or it is too large.
-    pub fn read_text(
-        &self,
-        revision: &Revision,
-        file: &str,
-    ) -> Result<Option<String>, SourceError> {
-        let git = self.git()?;
-        let damaged = |error| self.damage(&format!("the file `{file}`"), &error);
-        let tree = self.commit(&revision.commit)?.tree().map_err(damaged)?;
-        let Ok(entry) = tree.get_path(&Path::new(&self.path).join(file)) else {
-            return Ok(None);
-        };
-        let (size, kind) = git.odb().and_then(|odb| odb.read_header(entry.id())).map_err(damaged)?;
-        if kind != git2::ObjectType::Blob || size > snapshot::MAX_OBJECT {
-            return Ok(None);
-        }
-        let blob = git.find_blob(entry.id()).map_err(damaged)?;
-        Ok(Some(String::from_utf8_lossy(blob.content()).into_owned()))
-=======
     /// Reads one file of a revision, as a report that quotes it needs. `file`
     /// is relative to the source's path. `None` where there is no such file or
     /// one that [`Self::read`] would refuse.
@@ -257,7 +236,6 @@ impl Repository {
         let git = self.git()?;
         let commit = self.commit(&revision.commit)?;
         snapshot::read_file(git, &commit, &self.path, file).map_err(|problem| self.fail(problem))
->>>>>>> source
     }
 
     /// The commits after `from` up to `to` along first parents, oldest first.

@@ -160,18 +160,10 @@ impl Reconciler {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.repository_changed() => {}
+                () = moved(self.watch.as_ref()) => {}
                 () = self.parts.sync.notified() => {}
                 () = tokio::time::sleep_until(Instant::now() + wait) => {}
             }
-        }
-    }
-
-    /// Resolves when the repository changes; never for one that is only polled.
-    async fn repository_changed(&self) {
-        match &self.watch {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
         }
     }
 
@@ -191,6 +183,14 @@ impl Reconciler {
             self.parts.leaf_lifetime,
         );
         Gathering { repository, state, loaded: None }
+    }
+}
+
+/// Resolves when the repository moves; never for one that is only polled.
+async fn moved(watch: Option<&Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

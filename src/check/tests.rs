@@ -139,7 +139,7 @@ fn every_rule_that_is_broken_is_listed() {
         KeyUsagePurpose::KeyAgreement,
         KeyUsagePurpose::KeyEncipherment,
     ];
-    leaf.not_after = (now() - Duration::from_secs(60)).to_date_time();
+    leaf.not_after = (now() - Duration::from_mins(1)).to_date_time();
     let root = CertifiedIssuer::self_signed(root(), key(&PKCS_ECDSA_P256_SHA256)).unwrap();
     leaf.distinguished_name.push(DnType::CommonName, "leaf");
     let leaf = leaf
@@ -320,9 +320,8 @@ fn placed_in(yaml: &str) -> Vec<Diagnostic> {
 }
 
 fn indented(pem: &str) -> String {
-    pem.lines()
-        .map(|line| format!("  {}\n", line.trim()))
-        .collect()
+    let lines = pem.lines().map(|line| format!("  {}\n", line.trim()));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn provided(name: &str, cert: &str) -> String {

@@ -5,7 +5,8 @@ use crate::model::{Kind, Resource};
 
 /// The fields of a resource in both forms.
 fn both(kind: &str, fields: &str) -> [String; 2] {
-    let indented: String = fields.lines().map(|line| format!("  {line}\n")).collect();
+    let indented = fields.lines().map(|line| format!("  {line}\n"));
+    let indented = indented.collect::<Vec<_>>().concat();
     let spec = if indented.trim().is_empty() {
         String::new()
     } else {

@@ -148,15 +148,12 @@ proptest! {
         let mut manifest = Manifest::new("default".parse().unwrap());
         for (name, content) in steps {
             let path: Arc<str> = Arc::from(format!("{name}.yaml"));
-            match contents.get(content) {
-                Some(content) => {
-                    files.insert(path.clone(), content.as_bytes().to_vec());
-                    manifest.update(&path, Some(parse_file(&path, content.as_bytes())));
-                }
-                None => {
-                    files.remove(&path);
-                    manifest.update(&path, None);
-                }
+            if let Some(content) = contents.get(content) {
+                files.insert(path.clone(), content.as_bytes().to_vec());
+                manifest.update(&path, Some(parse_file(&path, content.as_bytes())));
+            } else {
+                files.remove(&path);
+                manifest.update(&path, None);
             }
         }
         let files: Vec<_> = files.into_iter().collect();

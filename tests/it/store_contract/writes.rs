@@ -76,7 +76,7 @@ pub(super) async fn every_kind_of_resource_comes_back_as_it_was_written<S: Store
             digest,
             origin,
         }) => {
-            ca.key = "-----BEGIN AGE ENCRYPTED FILE-----".to_owned();
+            ca.key.push_str("-----BEGIN AGE ENCRYPTED FILE-----");
             Operation::PutResource(StoredResource {
                 resource: Resource::ProvidedCa(ca),
                 digest,

@@ -66,7 +66,10 @@ fn the_ca_does_not_change_while_mtls_is_enabled() {
             "another name, activated",
             swap(&[other.clone(), other_named()], &activate_other),
         ),
-        ("only activated", swap(&[other.clone()], &activate_other)),
+        (
+            "only activated",
+            swap(std::slice::from_ref(&other), &activate_other),
+        ),
         ("another certificate", vec![replaced.clone()]),
         (
             "builtin, activated",

@@ -5,6 +5,7 @@
 
 mod jwt;
 mod keyring;
+mod stored;
 
 use std::time::Duration;
 

@@ -8,6 +8,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use windlass::model::{DataplaneId, PrivateKey, Timestamp};
+use windlass::store::Store as _;
+use windlass::store::encryption::Vault;
+use windlass::store::memory::MemoryStore;
 use windlass::token::{
     Claims, DEFAULT_VALIDITY, IssueError, Keyring, KeyringError, MAX_VALIDITY, VerifyError,
 };
@@ -331,6 +334,113 @@ fn a_keyring_does_not_print_its_keys() {
         printed,
         "Keyring {\n    keys: [\n        1,\n    ],\n    revoked: 0,\n    ..\n}"
     );
+}
+
+#[tokio::test]
+async fn the_first_key_is_made_once_and_kept_sealed() {
+    let (store, vault) = (MemoryStore::new(), Vault::ephemeral());
+    let (one, two) = tokio::join!(
+        Keyring::load_or_create(&store, &vault),
+        Keyring::load_or_create(&store, &vault),
+    );
+    let token = one
+        .unwrap()
+        .issue(&dataplane(), DEFAULT_VALIDITY, now())
+        .unwrap();
+    two.unwrap().verify(&token, now()).unwrap();
+    let later = Keyring::load_or_create(&store, &vault).await.unwrap();
+    later.verify(&token, now()).unwrap();
+
+    let secrets = store.secrets("token-signing-key/").await.unwrap();
+    let [(name, sealed)] = secrets.as_slice() else {
+        panic!("{secrets:?}");
+    };
+    assert_eq!(name, "token-signing-key/1");
+    assert!(sealed.0.starts_with(b"age-encryption.org/v1"));
+    let key = vault.unseal(sealed).unwrap();
+    assert!(key.expose().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+
+    let stranger = Keyring::load_or_create(&store, &Vault::ephemeral()).await;
+    assert!(
+        matches!(stranger, Err(KeyringError::Vault(_))),
+        "{stranger:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_key_signs_once_others_have_seen_it_and_the_old_one_still_verifies() {
+    let (store, vault) = (MemoryStore::new(), Vault::ephemeral());
+    let here = Keyring::load_or_create(&store, &vault).await.unwrap();
+    let there = Keyring::load_or_create(&store, &vault).await.unwrap();
+    let old = here.issue(&dataplane(), DEFAULT_VALIDITY, now()).unwrap();
+
+    let changes = there.changes();
+    here.rotate(&store, &vault).await.unwrap();
+    let new = here.issue(&dataplane(), DEFAULT_VALIDITY, now()).unwrap();
+    assert_eq!(part(&new, 0)["kid"], "2");
+    here.verify(&old, now()).unwrap();
+
+    there.verify(&new, now()).unwrap_err();
+    assert!(!changes.has_changed().unwrap());
+    there.refresh(&store, &vault).await.unwrap();
+    assert!(changes.has_changed().unwrap());
+    there.verify(&new, now()).unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_everywhere_and_for_good() {
+    let (store, vault) = (MemoryStore::new(), Vault::ephemeral());
+    let here = Keyring::load_or_create(&store, &vault).await.unwrap();
+    let there = Keyring::load_or_create(&store, &vault).await.unwrap();
+    let token = here.issue(&dataplane(), DEFAULT_VALIDITY, now()).unwrap();
+    let other = here.issue(&dataplane(), DEFAULT_VALIDITY, now()).unwrap();
+    let id = here.verify(&token, now()).unwrap().token_id;
+    assert!(!here.revoked(&id));
+
+    let changes = there.changes();
+    for _ in 0..2 {
+        here.revoke(&id, &store, &vault).await.unwrap();
+        there.refresh(&store, &vault).await.unwrap();
+    }
+    assert_eq!(*changes.borrow(), 1, "the second time nothing changed");
+    let later = Keyring::load_or_create(&store, &vault).await.unwrap();
+    for keyring in [&here, &there, &later] {
+        assert!(keyring.revoked(&id));
+        assert_eq!(keyring.verify(&token, now()), Err(VerifyError::Revoked));
+        keyring.verify(&other, now()).unwrap();
+    }
+    for bad in ["", "../x", &id.to_uppercase(), &format!("{id}0")] {
+        let error = here.revoke(bad, &store, &vault).await.unwrap_err();
+        assert!(matches!(error, KeyringError::TokenId), "{bad:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_known_stays_when_the_keys_are_gone_or_cannot_be_opened() {
+    let (store, vault) = (MemoryStore::new(), Vault::ephemeral());
+    let keyring = Keyring::load_or_create(&store, &vault).await.unwrap();
+    let token = keyring
+        .issue(&dataplane(), DEFAULT_VALIDITY, now())
+        .unwrap();
+
+    let foreign = Vault::ephemeral().seal(&key(KEY)).unwrap();
+    store
+        .put_secret_if_absent("token-signing-key/2", &foreign)
+        .await
+        .unwrap();
+    let error = keyring.refresh(&store, &vault).await.unwrap_err();
+    assert!(matches!(error, KeyringError::Vault(_)), "{error}");
+    keyring.verify(&token, now()).unwrap();
+
+    for id in ["1", "2"] {
+        store
+            .delete_secret(&format!("token-signing-key/{id}"))
+            .await
+            .unwrap();
+    }
+    let error = keyring.refresh(&store, &vault).await.unwrap_err();
+    assert!(matches!(error, KeyringError::Empty), "{error}");
+    keyring.verify(&token, now()).unwrap();
 }
 
 proptest! {

@@ -216,8 +216,12 @@ fn a_leaf_of_another_root_is_not_trusted() {
 }
 
 fn builtin() -> (Authority, Signer) {
+    builtin_of("demo")
+}
+
+fn builtin_of(mesh: &str) -> (Authority, Signer) {
     let now = "2026-01-31T12:00:00Z".parse().unwrap();
-    let (authority, key) = create_builtin(&"demo".parse().unwrap(), 1, now).unwrap();
+    let (authority, key) = create_builtin(&mesh.parse().unwrap(), 1, now).unwrap();
     let signer = Signer::new(&authority, &key).unwrap();
     (authority, signer)
 }
@@ -255,6 +259,16 @@ fn an_authority_that_is_not_valid_signs_nothing() {
 }
 
 #[test]
+fn an_authority_signs_nothing_of_another_mesh() {
+    let (authority, signer) = builtin_of("other");
+    let error = issue(&request(LeafKey::EcP256), &signer, within(&authority)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the authority of mesh other signs no leaf of mesh demo"
+    );
+}
+
+#[test]
 fn serial_numbers_and_keys_do_not_repeat() {
     let (_, signer) = builtin();
     let now = "2026-02-01T00:00:00Z".parse().unwrap();
@@ -284,7 +298,7 @@ proptest! {
         after_milliseconds in 0..300_000_000_000i64,
         lifetime_seconds in 1..400_000_000u64,
     ) {
-        let (authority, signer) = builtin();
+        let (authority, signer) = builtin_of(&mesh);
         let start = authority.not_before.unix_milliseconds();
         let now = Timestamp::from_unix_milliseconds(start + after_milliseconds);
         let identity = SpiffeId { mesh: mesh.parse().unwrap(), service: service.parse().unwrap() };

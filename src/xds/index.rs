@@ -44,7 +44,12 @@ enum Target {
 }
 
 impl Target {
-    fn of(mesh: &MeshState, name: &ResourceName, bundle: Option<&Arc<TrustBundle>>, serving: &Serving) -> Self {
+    fn of(
+        mesh: &MeshState,
+        name: &ResourceName,
+        bundle: Option<&Arc<TrustBundle>>,
+        serving: &Serving,
+    ) -> Self {
         let Some(dataplane) = mesh.dataplane(name) else {
             return Self::Gone;
         };
@@ -61,10 +66,9 @@ impl Target {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Gone, Self::Gone) => true,
-            (
-                Self::Serve { view: a, signer: x },
-                Self::Serve { view: b, signer: y },
-            ) => a == b && x.is_some() == y.is_some(),
+            (Self::Serve { view: a, signer: x }, Self::Serve { view: b, signer: y }) => {
+                a == b && x.is_some() == y.is_some()
+            }
             _ => false,
         }
     }
@@ -147,7 +151,10 @@ impl Index {
         // The dataplane may be in a state that `run` has not come to yet.
         inner.follow(&self.state.borrow().clone());
         let inner = &mut *inner;
-        let known = inner.meshes.get(&id.mesh).and_then(|mesh| mesh.get(&id.name));
+        let known = inner
+            .meshes
+            .get(&id.mesh)
+            .and_then(|mesh| mesh.get(&id.name));
         if let Some(proxy) = known.and_then(Weak::upgrade)
             && !matches!(*proxy.targets.borrow(), Target::Gone)
         {
@@ -246,7 +253,10 @@ impl Inner {
 
 /// Whether a mesh is the same in both states, with the same key at hand.
 fn is_unchanged(name: &MeshName, before: &Serving, after: &Serving) -> bool {
-    let same_mesh = match (before.current.meshes.get(name), after.current.meshes.get(name)) {
+    let same_mesh = match (
+        before.current.meshes.get(name),
+        after.current.meshes.get(name),
+    ) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (None, None) => true,
         _ => false,

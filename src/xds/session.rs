@@ -24,9 +24,9 @@
 //!   sent again.
 
 mod delta;
-mod sotw;
 #[cfg(test)]
 mod properties;
+mod sotw;
 #[cfg(test)]
 mod tests;
 
@@ -186,12 +186,15 @@ impl Subscriptions {
         version: Option<&str>,
         rejection: Option<&str>,
     ) -> Option<Verdict> {
-        let sent = self.holdings.values_mut().find_map(|holding| match holding {
-            Holding::Sent(sent) if sent.answer == Answer::Awaited && sent.nonce == nonce => {
-                Some(sent)
-            }
-            _ => None,
-        })?;
+        let sent = self
+            .holdings
+            .values_mut()
+            .find_map(|holding| match holding {
+                Holding::Sent(sent) if sent.answer == Answer::Awaited && sent.nonce == nonce => {
+                    Some(sent)
+                }
+                _ => None,
+            })?;
         if let Some(message) = rejection {
             sent.answer = Answer::Rejected;
             return Some(Verdict::Rejected {
@@ -233,13 +236,14 @@ impl Subscriptions {
 
     /// The first resource that the proxy has not been sent in this version.
     fn due<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Resource>> {
-        snapshot.resources().iter().find(|resource| {
-            match self.holdings.get(resource.name) {
+        snapshot
+            .resources()
+            .iter()
+            .find(|resource| match self.holdings.get(resource.name) {
                 None => false,
                 Some(Holding::Nothing | Holding::Claimed) => true,
                 Some(Holding::Sent(sent)) => sent.resource.version != resource.version,
-            }
-        })
+            })
     }
 
     fn send(&mut self, resource: &Arc<Resource>, version: String) -> Response {

@@ -55,7 +55,9 @@ pub enum TlsError {
         problem: String,
     },
     /// A name that no certificate can hold.
-    #[error("`{name}` cannot be in a certificate; set general.advertisedHostname to a host name or an IP address")]
+    #[error(
+        "`{name}` cannot be in a certificate; set general.advertisedHostname to a host name or an IP address"
+    )]
     Name {
         /// The name.
         name: String,
@@ -90,9 +92,12 @@ pub struct ServerIdentity {
 #[must_use]
 pub fn server_names(advertised: Option<&str>) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
-    let host = hostname::get().ok().and_then(|name| name.into_string().ok());
+    let host = hostname::get()
+        .ok()
+        .and_then(|name| name.into_string().ok());
     // A host may be named what no certificate can hold; nobody asked for that name.
-    let host = host.filter(|name| !name.is_empty() && CertificateParams::new([name.clone()]).is_ok());
+    let host =
+        host.filter(|name| !name.is_empty() && CertificateParams::new([name.clone()]).is_ok());
     for name in host.into_iter().chain(advertised.map(str::to_owned)) {
         if !names.contains(&name) {
             names.push(name);
@@ -138,7 +143,8 @@ impl ServerIdentity {
             .map_err(|error| damaged(&error))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
             .map_err(|_| damaged(&"its private key cannot be read"))?;
-        let key = KeyPair::try_from(&key).map_err(|_| damaged(&"its private key cannot be read"))?;
+        let key =
+            KeyPair::try_from(&key).map_err(|_| damaged(&"its private key cannot be read"))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| damaged(&error))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let first = issue(&issuer, &names, &provider, now)?;

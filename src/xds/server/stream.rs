@@ -158,7 +158,9 @@ impl<P: Protocol> Stream<'_, P> {
     fn time_left(&self, claims: &Claims) -> Result<Duration, Status> {
         let (at, now) = (claims.expires_at, clock::now());
         if at <= now {
-            return Err(Status::unauthenticated(format!("the token expired at {at}")));
+            return Err(Status::unauthenticated(format!(
+                "the token expired at {at}"
+            )));
         }
         if self.sds.tokens.revoked(&claims.token_id) {
             return Err(Status::unauthenticated("the token was revoked"));
@@ -269,7 +271,9 @@ struct OpenStream(Gauge);
 
 impl OpenStream {
     fn new(metrics: &XdsMetrics, protocol: &'static str) -> Self {
-        let gauge = metrics.streams.get_or_create_owned(&ProtocolLabel { protocol });
+        let gauge = metrics
+            .streams
+            .get_or_create_owned(&ProtocolLabel { protocol });
         gauge.inc();
         Self(gauge)
     }

@@ -83,14 +83,18 @@ impl SotwSession {
 
     /// The version of a response with `resource`.
     fn version_with(&self, resource: &Resource) -> String {
-        let others = self.subscriptions.holdings.values().filter_map(|holding| match holding {
-            Holding::Sent(sent)
-                if sent.answer == Answer::Accepted && sent.resource.name != resource.name =>
-            {
-                Some(sent.resource.version)
-            }
-            _ => None,
-        });
+        let others = self
+            .subscriptions
+            .holdings
+            .values()
+            .filter_map(|holding| match holding {
+                Holding::Sent(sent)
+                    if sent.answer == Answer::Accepted && sent.resource.name != resource.name =>
+                {
+                    Some(sent.resource.version)
+                }
+                _ => None,
+            });
         let digests: Vec<String> = std::iter::once(resource.version)
             .chain(others)
             .take(MAX_DIGESTS)

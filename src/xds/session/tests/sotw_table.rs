@@ -66,7 +66,10 @@ fn an_ack_has_to_name_the_version_that_was_sent_under_its_nonce() {
     let mut answer = ack(talk.last(), &[MESH_CA]);
     answer.version_info = "something else".to_owned();
     assert!(talk.says(&answer).is_empty());
-    assert_eq!(talk.says(&ack(&talk.last().clone(), &[MESH_CA])), ["ack ca1"]);
+    assert_eq!(
+        talk.says(&ack(&talk.last().clone(), &[MESH_CA])),
+        ["ack ca1"]
+    );
 }
 
 #[test]
@@ -78,8 +81,15 @@ fn after_a_nack_the_same_bytes_are_not_sent_but_different_ones_are() {
     assert!(talk.says(&refused).is_empty());
     assert!(talk.sees(secrets("ca1", "id1")).is_empty());
     assert_eq!(talk.sees(secrets("ca2", "")), ["send ca2"]);
-    assert_eq!(talk.says(&ack(&talk.last().clone(), &[MESH_CA])), ["ack ca2"]);
-    assert_eq!(talk.sees(secrets("ca1", "")), ["send ca1"], "other bytes came between");
+    assert_eq!(
+        talk.says(&ack(&talk.last().clone(), &[MESH_CA])),
+        ["ack ca2"]
+    );
+    assert_eq!(
+        talk.sees(secrets("ca1", "")),
+        ["send ca1"],
+        "other bytes came between"
+    );
 }
 
 #[test]
@@ -164,7 +174,10 @@ fn a_second_request_before_the_first_response_adds_its_names() {
 #[test]
 fn unknown_names_get_no_answer_until_they_exist() {
     let mut talk = sotw("ca1", "");
-    assert!(talk.says(&subscribe(&["default", IDENTITY_CERT])).is_empty());
+    assert!(
+        talk.says(&subscribe(&["default", IDENTITY_CERT]))
+            .is_empty()
+    );
     assert!(talk.events().is_empty());
     assert_eq!(talk.sees(secrets("ca1", "id1")), ["send id1"]);
 }

@@ -121,6 +121,17 @@ enum Answer {
     Rejected,
 }
 
+/// How a nonce relates to the responses of its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// It is of the newest response.
+    Newest,
+    /// It is of an older one: the proxy had not seen the newest yet.
+    Stale,
+    /// No response had it.
+    Unknown,
+}
+
 /// The names that a proxy subscribes to on one stream.
 #[derive(Debug, Default)]
 struct Subscriptions {
@@ -148,9 +159,17 @@ impl Subscriptions {
         self.holdings.insert(name.to_owned(), holding);
     }
 
-    /// Whether `nonce` is of the newest response.
-    fn is_newest(&self, nonce: &str) -> bool {
-        self.sent > 0 && nonce == self.sent.to_string()
+    fn age(&self, nonce: &str) -> Age {
+        if nonce.is_empty() {
+            // It was written before the first response came.
+            return Age::Newest;
+        }
+        match nonce.parse::<u64>() {
+            Ok(0) | Err(_) => Age::Unknown,
+            Ok(number) if number < self.sent => Age::Stale,
+            Ok(number) if number == self.sent => Age::Newest,
+            Ok(_) => Age::Unknown,
+        }
     }
 
     fn awaits_answer(&self) -> bool {

@@ -28,6 +28,8 @@ fn one_name_on_each_of_two_streams() {
     assert_eq!(one.says(&subscribe(&[MESH_CA])), ["send ca1"]);
     assert_eq!(two.says(&subscribe(&[IDENTITY_CERT])), ["send id1"]);
     assert_eq!(one.says(&ack(&one.last().clone(), &[MESH_CA])), ["ack ca1"]);
+    let answer = ack(two.last(), &[IDENTITY_CERT]);
+    assert_eq!(two.says(&answer), ["ack id1"]);
     assert_eq!(two.sees(secrets("ca1", "id2")), ["send id2"]);
     assert!(one.sees(secrets("ca1", "id2")).is_empty());
 }

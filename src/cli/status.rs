@@ -78,14 +78,17 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
         write_condition(out, condition)?;
     }
     for diagnostic in &source.diagnostics {
+        let place = if diagnostic.file.is_empty() {
+            String::new()
+        } else {
+            let file = printable(&diagnostic.file);
+            format!(" {file}:{}:{}", diagnostic.line, diagnostic.column)
+        };
         writeln!(
             out,
-            "  {}[{}] {}:{}:{}: {}: {}",
+            "  {}[{}]{place}: {}: {}",
             diagnostic.severity,
             printable(&diagnostic.code),
-            printable(&diagnostic.file),
-            diagnostic.line,
-            diagnostic.column,
             printable(&diagnostic.field),
             printable(&diagnostic.message)
         )?;

@@ -227,6 +227,7 @@ fn a_control_plane_that_is_not_there_is_said_with_what_to_do() {
     ] {
         let text = failure(&["status", "--address", address]);
         assert!(text.contains(problem), "{address}: {text}");
+        assert!(!text.contains("secret"), "{text}");
         assert!(
             text.contains("hint: it looks like http://127.0.0.1:5681"),
             "{text}"

@@ -70,6 +70,14 @@ pub enum CaError {
         /// What is wrong; never key bytes.
         problem: String,
     },
+    /// The authority is one of another mesh.
+    #[error("the authority of mesh {authority} signs no leaf of mesh {leaf}")]
+    Foreign {
+        /// The authority's mesh.
+        authority: MeshName,
+        /// The mesh of the identity that was asked for.
+        leaf: MeshName,
+    },
     /// The authority has ended, or has not begun.
     #[error("the authority signs nothing at {now}: it is valid from {not_before} to {not_after}")]
     Validity {
@@ -113,6 +121,9 @@ fn staged(
         state: AuthorityState::Staged,
     })
 }
+
+/// How long a leaf lives where nobody says otherwise.
+pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
 
 /// The kind of a leaf's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

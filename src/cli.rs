@@ -13,6 +13,7 @@ pub use self::terminal::Terminal;
 
 mod client;
 mod completion;
+mod diagnostics;
 mod error;
 mod generate;
 mod get;

@@ -11,6 +11,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+pub use error::{StoreError, WriteError};
+
 use crate::model::{
     Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, HistoryEntry, MeshName,
     MeshState, ProxyEvidence, ResourceKey, SealedKey, SourceName, SourceStatus, StoredResource,
@@ -19,7 +21,8 @@ use crate::model::{
 /// One change inside a [`MeshWrite`]. Doing one twice is doing it once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Creates or replaces a resource.
+    /// Creates or replaces a resource. The key of a ProvidedCa is left out: it
+    /// is kept with the authority.
     PutResource(StoredResource),
     /// Deletes a resource; nothing happens where it is gone.
     DeleteResource(ResourceKey),
@@ -41,8 +44,19 @@ pub struct MeshWrite {
     pub expected: Generation,
     /// The changes, in order.
     pub operations: Vec<Operation>,
-    /// What the history will say of it.
+    /// What the history will say of it; the store sets its mesh and generation.
     pub history: Option<HistoryEntry>,
+}
+
+impl MeshWrite {
+    /// The line that the history gets for this write, once it is done.
+    fn history_at(&self, generation: Generation) -> Option<HistoryEntry> {
+        self.history.clone().map(|entry| HistoryEntry {
+            generation,
+            mesh: self.mesh.clone(),
+            ..entry
+        })
+    }
 }
 
 /// What a write left behind.
@@ -65,60 +79,10 @@ pub struct Changes {
     pub existing: Vec<MeshName>,
 }
 
-/// A store that does not answer, or answers what it should not.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The database could not be reached or refused the statement.
-    #[error("the store at {at} failed to {action}")]
-    Database {
-        /// What was being done.
-        action: &'static str,
-        /// Which store, without credentials.
-        at: String,
-        /// The database's own words.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Something in the store is not what this version of Windlass wrote.
-    #[error("the store at {at} holds {what} that cannot be read")]
-    Corrupt {
-        /// What cannot be read, with its key.
-        what: String,
-        /// Which store.
-        at: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-/// A write that was not done. Nothing of it was.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// Someone else wrote the mesh in between.
-    #[error("mesh {mesh} is at generation {found}, not at {expected}")]
-    Conflict {
-        /// The mesh.
-        mesh: MeshName,
-        /// What the writer had seen.
-        expected: Generation,
-        /// What the store holds.
-        found: Generation,
-    },
-    /// The write would break the mesh.
-    #[error("the write to mesh {mesh} was refused")]
-    Refused {
-        /// The mesh.
-        mesh: MeshName,
-        /// Why.
-        source: admission::Refusal,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// Where Windlass keeps what is current.
+///
+/// Every call may be dropped before it is done: the store is whole, and a
+/// write was done or was not.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Everything, in one consistent snapshot.
@@ -130,10 +94,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The meshes that were written after `since`, in one consistent snapshot.
     async fn changes_since(&self, since: Generation) -> Result<Changes, StoreError>;
 
-    /// Writes one mesh: all of it, or nothing.
+    /// Writes one mesh: all of it, or nothing. A write that is done raises the
+    /// generation, even where it changes nothing.
     async fn write(&self, write: &MeshWrite) -> Result<Written, WriteError>;
 
-    /// The sealed key of an authority; `None` once it is destroyed.
+    /// The sealed key of an authority; `None` once it is destroyed. Where
+    /// several meshes share a certificate they share its key, too.
     async fn authority_key(&self, id: &AuthorityId) -> Result<Option<SealedKey>, StoreError>;
 
     /// Keeps a secret under `name` unless there is one, and returns the one
@@ -150,7 +116,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Forgets a secret; nothing happens where there is none.
     async fn delete_secret(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Keeps what proxies have acknowledged. Not part of a mesh's generation.
+    /// Keeps what proxies have acknowledged, in place of what they had before.
+    /// Not part of a mesh's generation. It goes with its Dataplane, and is not
+    /// kept where there is none.
     async fn record_evidence(&self, evidence: &[ProxyEvidence]) -> Result<(), StoreError>;
 
     /// What every known proxy has acknowledged.
@@ -170,4 +138,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 }
 
 pub mod admission;
+mod difference;
 pub mod encryption;
+mod error;
+pub mod memory;
+pub mod sqlite;

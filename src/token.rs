@@ -6,8 +6,6 @@
 mod jwt;
 mod keyring;
 mod stored;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

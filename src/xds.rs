@@ -1,1 +1,193 @@
 //! SDS (and later ADS): what proxies are told, and what they answer.
+//!
+//! A published state becomes a proxy's view in [`snapshot`], gets its leaf
+//! from [`leaf`] and reaches the proxy's streams through [`index`]. On a
+//! stream, [`session`] decides what is sent and [`to_envoy`] writes it. What
+//! the proxy answers is kept in [`evidence`].
+
+mod accept;
+pub mod evidence;
+#[cfg(test)]
+mod fixtures;
+pub mod index;
+pub mod leaf;
+pub mod metrics;
+mod server;
+pub mod session;
+pub mod snapshot;
+pub mod tls;
+pub mod to_envoy;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use evidence::EvidenceBoard;
+pub use metrics::XdsMetrics;
+pub use tls::ServerIdentity;
+
+use crate::ca::LeafKey;
+use crate::clock;
+use crate::state::Watch;
+use crate::store::Store;
+use crate::token::Keyring;
+use index::Index;
+use leaf::LeafCache;
+use server::Sds;
+
+/// The largest message of a proxy, in bytes.
+const MAX_MESSAGE: usize = 1024 * 1024;
+/// The largest block of metadata, in bytes; a token has about 700.
+const MAX_METADATA: u32 = 16 * 1024;
+/// The most streams of one connection.
+const MAX_STREAMS: u32 = 100;
+/// How often a connection is probed, and how long it may take to answer.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// How long proxies may take to let go when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How often what is no longer needed is dropped.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long evidence gathers before it is written.
+const GATHER: Duration = Duration::from_millis(200);
+/// The longest time between attempts to write it.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// How leaves are made.
+#[derive(Debug, Clone, Copy)]
+pub struct XdsConfig {
+    /// How long a leaf lives.
+    pub leaf_lifetime: Duration,
+    /// The kind of its key.
+    pub leaf_key: LeafKey,
+}
+
+/// What the xDS server works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// What is served.
+    pub state: Watch,
+    /// Who is let in.
+    pub tokens: Arc<Keyring>,
+    /// Where answers are noted.
+    pub evidence: Arc<EvidenceBoard>,
+    /// Where the evidence is kept.
+    pub store: Arc<dyn Store>,
+    /// How leaves are made.
+    pub config: XdsConfig,
+    /// What is counted.
+    pub metrics: XdsMetrics,
+}
+
+/// The server stopped by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the xDS server failed")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+/// Serves until `shutdown`, then ends all streams with `UNAVAILABLE`, lets the
+/// connections drain for at most 5 s and writes the last evidence.
+///
+/// # Errors
+///
+/// Fails when the HTTP/2 server does.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    parts: Parts,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let Parts {
+        state,
+        tokens,
+        evidence,
+        store,
+        config,
+        metrics,
+    } = parts;
+    let rng = StdRng::from_os_rng();
+    let leaves = Arc::new(LeafCache::new(config.leaf_lifetime, config.leaf_key, rng));
+    let index = Arc::new(Index::new(state, leaves.clone()));
+    let sds = Sds {
+        index: index.clone(),
+        tokens,
+        evidence: evidence.clone(),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
+    let service = SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_MESSAGE);
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_max_header_list_size(MAX_METADATA)
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(service)
+        .serve_with_incoming_shutdown(
+            accept::incoming(listener, tls, shutdown.clone()),
+            shutdown.clone().cancelled_owned(),
+        );
+    let drained = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    let result = tokio::select! {
+        result = server => result.map_err(ServeError::from),
+        () = drained => Ok(()),
+        never = follow(&index) => match never {},
+        never = sweep(&index, &leaves, &evidence) => match never {},
+        never = keep_evidence(&evidence, &*store) => match never {},
+    };
+    if let Err(error) = evidence.flush(&*store).await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the last evidence was not written; proxies will give it again"
+        );
+    }
+    result
+}
+
+/// A task that ends with the server.
+enum Never {}
+
+async fn follow(index: &Index) -> Never {
+    index.run().await;
+    // The publisher is gone; the last state keeps being served.
+    std::future::pending().await
+}
+
+async fn sweep(index: &Index, leaves: &LeafCache, evidence: &EvidenceBoard) -> Never {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let now = clock::now();
+        leaves.drop_stale(now);
+        evidence.forget_gone(|dataplane| index.knows(dataplane), now);
+    }
+}
+
+async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
+    let mut changes = evidence.subscribe();
+    changes.mark_changed();
+    let mut pause = GATHER;
+    loop {
+        if pause == GATHER && changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(pause).await;
+        changes.mark_unchanged();
+        match evidence.flush(store).await {
+            Ok(()) => pause = GATHER,
+            Err(error) => {
+                pause = (pause * 2).min(LONGEST_RETRY);
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    retry_milliseconds = pause.as_millis(),
+                    "evidence was not written"
+                );
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::ApiContext;
-use crate::model::{Current, Generation, MeshState};
+use crate::model::{Current, Generation, MeshState, ProxyEvidence, Revision};
 
 /// What the store holds. There is no key in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,15 +17,10 @@ pub struct StateDocument {
     pub generation: Generation,
     /// The meshes, in the order of their names.
     pub meshes: Vec<Arc<MeshState>>,
-}
-
-impl From<&Current> for StateDocument {
-    fn from(current: &Current) -> Self {
-        Self {
-            generation: current.generation,
-            meshes: current.meshes.values().cloned().collect(),
-        }
-    }
+    /// What proxies have acknowledged, in the order of their names.
+    pub evidence: Vec<ProxyEvidence>,
+    /// The last revision of the source that was accepted and written.
+    pub applied: Option<Revision>,
 }
 
 impl From<StateDocument> for Current {
@@ -47,5 +42,11 @@ pub(super) fn routes() -> Router<ApiContext> {
 
 async fn state(State(ctx): State<ApiContext>) -> Json<StateDocument> {
     let current = ctx.serving.borrow().current.clone();
-    Json(StateDocument::from(&*current))
+    let applied = ctx.reports.borrow().first().and_then(|report| report.applied.clone());
+    Json(StateDocument {
+        generation: current.generation,
+        meshes: current.meshes.values().cloned().collect(),
+        evidence: (ctx.evidence)().into_values().collect(),
+        applied,
+    })
 }

@@ -28,8 +28,14 @@ const URI: u8 = implicit(6);
 ///
 /// # Errors
 ///
-/// Fails when the authority is not valid at `now`.
+/// Fails when the authority is one of another mesh, or not valid at `now`.
 pub fn issue(request: &LeafRequest, signer: &Signer, now: Timestamp) -> Result<Leaf, CaError> {
+    if request.identity.mesh != signer.mesh {
+        return Err(CaError::Foreign {
+            authority: signer.mesh.clone(),
+            leaf: request.identity.mesh.clone(),
+        });
+    }
     if now < signer.not_before || signer.not_after <= now {
         return Err(CaError::Validity {
             now,

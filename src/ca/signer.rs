@@ -5,11 +5,12 @@ use std::fmt;
 use super::der::Writer;
 use super::key::KeyPair;
 use super::{CaError, certificate, leaf};
-use crate::model::{Authority, AuthorityId, PrivateKey, Timestamp};
+use crate::model::{Authority, AuthorityId, MeshName, PrivateKey, Timestamp};
 
 /// An authority with its key, ready to sign.
 pub struct Signer {
     id: AuthorityId,
+    pub(super) mesh: MeshName,
     pub(super) key: KeyPair,
     /// The subject in DER, byte for byte: the issuer of every leaf.
     pub(super) name: Vec<u8>,
@@ -36,6 +37,7 @@ impl Signer {
         let validity = certificate.validity();
         Ok(Self {
             id: authority.id,
+            mesh: authority.mesh.clone(),
             name: certificate.subject().as_raw().to_vec(),
             key_identifier,
             not_before: Timestamp::from_unix_seconds(validity.not_before.timestamp()),
@@ -55,6 +57,7 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer")
             .field("id", &self.id)
+            .field("mesh", &self.mesh)
             .field("key", &"[REDACTED]")
             .finish_non_exhaustive()
     }

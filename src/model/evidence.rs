@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityId, BundleId, DataplaneId, Timestamp};
+use super::{AuthorityId, BundleId, DataplaneId, Digest, Timestamp};
 
 /// What one proxy has acknowledged, and whether it is connected.
 ///
@@ -30,6 +30,10 @@ pub struct ProxyEvidence {
     pub leaf_not_after: Option<Timestamp>,
     /// The last rejection, until something good is acknowledged after it.
     pub last_nack: Option<Nack>,
+    /// By secret, the versions that it rejected since it last accepted another
+    /// one: that it acknowledges one of these proves nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, Vec<Digest>>,
 }
 
 /// A rejected response.
@@ -57,6 +61,7 @@ impl ProxyEvidence {
             leaf_issuer: None,
             leaf_not_after: None,
             last_nack: None,
+            rejected: BTreeMap::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{Claims, IssueError, VerifyError, jwt};
 use crate::ca::KeyPair;
 use crate::model::{DataplaneId, PrivateKey, Timestamp};
 use crate::store::StoreError;
+use crate::store::encryption::VaultError;
 
 /// A keyring that could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum KeyringError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A key could not be sealed or opened.
+    #[error("failed to seal or open a secret of the tokens")]
+    Vault(#[source] Box<VaultError>),
     /// There is no key.
     #[error("there is no token signing key")]
     Empty,
@@ -38,6 +42,12 @@ pub enum KeyringError {
     /// A token id has not the form of one.
     #[error("a token id (`jti`) has 32 lower-case hexadecimal digits")]
     TokenId,
+}
+
+impl From<VaultError> for KeyringError {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(Box::new(error))
+    }
 }
 
 /// One RSA key, both halves as the library wants them.

@@ -1,0 +1,111 @@
+//! One proxy's snapshot: its view with a leaf that is kept fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Feed, Target};
+use crate::ca::{Leaf, Signer};
+use crate::clock;
+use crate::model::{DataplaneId, Timestamp};
+use crate::xds::leaf::LeafCache;
+use crate::xds::snapshot::{LeafSpec, Snapshot, View};
+
+/// How long to wait after a leaf could not be issued; doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// The longest sleep: the clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+pub(super) struct Feeder {
+    pub(super) dataplane: DataplaneId,
+    pub(super) target: watch::Receiver<Target>,
+    pub(super) out: watch::Sender<Feed>,
+    pub(super) leaves: Arc<LeafCache>,
+}
+
+impl Feeder {
+    /// Publishes until the dataplane or the last stream is gone.
+    pub(super) async fn run(mut self) {
+        let mut retry = FIRST_RETRY;
+        let mut last: Option<(LeafSpec, Arc<Leaf>)> = None;
+        loop {
+            let target = self.target.borrow_and_update().clone();
+            let Target::Serve { view, signer } = target else {
+                self.leaves.forget(&self.dataplane);
+                self.out.send_replace(Feed::Gone);
+                return;
+            };
+            let wake_at = match self.fresh_leaf(&view, signer.as_ref(), &mut last).await {
+                Ok(renew_at) => {
+                    retry = FIRST_RETRY;
+                    renew_at
+                }
+                Err(error) => {
+                    tracing::error!(
+                        dataplane = %self.dataplane,
+                        error = &error as &dyn std::error::Error,
+                        retry_seconds = retry.as_secs(),
+                        "no new leaf; what was last issued stays"
+                    );
+                    let wake_at = clock::now() + retry;
+                    retry = (retry * 2).min(LONGEST_RETRY);
+                    Some(wake_at)
+                }
+            };
+            self.publish(&view, last.as_ref());
+            tokio::select! {
+                changed = self.target.changed() => if changed.is_err() { return },
+                () = sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Puts the leaf that fits the view into `last`, which keeps the one
+    /// before where there is none. Returns when to look again.
+    async fn fresh_leaf(
+        &self,
+        view: &View,
+        signer: Option<&Arc<Signer>>,
+        last: &mut Option<(LeafSpec, Arc<Leaf>)>,
+    ) -> Result<Option<Timestamp>, crate::xds::leaf::LeafError> {
+        let (Some(spec), Some(signer)) = (&view.leaf, signer) else {
+            return Ok(None);
+        };
+        let now = clock::now();
+        let current = self.leaves.current(&self.dataplane, spec, signer, now).await?;
+        *last = Some((spec.clone(), current.leaf));
+        Ok(Some(current.renew_at))
+    }
+
+    fn publish(&self, view: &View, last: Option<&(LeafSpec, Arc<Leaf>)>) {
+        let snapshot = Snapshot::of_secrets(
+            view.bundle.clone(),
+            last.filter(|(spec, leaf)| is_usable(view, spec, leaf))
+                .map(|(_, leaf)| leaf.clone()),
+        );
+        self.out.send_if_modified(|feed| {
+            if matches!(feed, Feed::Ready(old) if old.is_same(&snapshot)) {
+                return false;
+            }
+            *feed = Feed::Ready(Arc::new(snapshot));
+            true
+        });
+    }
+}
+
+/// Whether a leaf may be served: it names who the proxy is now, and others
+/// trust who signed it.
+fn is_usable(view: &View, spec: &LeafSpec, leaf: &Leaf) -> bool {
+    let trusted = |bundle: &crate::xds::snapshot::TrustBundle| bundle.authorities.contains(&leaf.issuer);
+    view.leaf.as_ref().is_some_and(|wanted| wanted.identity == spec.identity)
+        && view.bundle.as_deref().is_some_and(trusted)
+}
+
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock::now()).min(LONGEST_SLEEP)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,105 @@
+//! SDS over gRPC: who may ask, and the streams.
+
+mod auth;
+mod fetch;
+mod outgoing;
+mod protocol;
+mod stream;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryService;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::outgoing::Outgoing;
+use self::protocol::{Delta, Protocol, Sotw};
+use super::evidence::EvidenceBoard;
+use super::index::Index;
+use super::metrics::{CodeLabel, XdsMetrics};
+use crate::clock;
+use crate::token::Keyring;
+
+/// How long a stream may take to send its first message, and a fetch to be answered.
+const FIRST_MESSAGE: Duration = Duration::from_secs(10);
+/// The most names that one stream may subscribe to.
+const MAX_NAMES: usize = 128;
+/// The longest of those names, in bytes.
+const MAX_NAME: usize = 256;
+
+/// The secret discovery service.
+#[derive(Debug, Clone)]
+pub(super) struct Sds {
+    pub(super) index: Arc<Index>,
+    pub(super) tokens: Arc<Keyring>,
+    pub(super) evidence: Arc<EvidenceBoard>,
+    pub(super) metrics: XdsMetrics,
+    pub(super) shutdown: CancellationToken,
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Sds {
+    /// Lets a stream in whose token is good. Everything else is answered on the stream.
+    fn open<P: Protocol>(
+        &self,
+        request: Request<Streaming<P::Request>>,
+    ) -> Result<Response<Responses<P::Response>>, Status> {
+        let claims = auth::authenticate(request.metadata(), &self.tokens, clock::now())
+            .map_err(|status| self.refused(status))?;
+        let (items, receiver) = mpsc::channel(1);
+        let (end, outgoing) = Outgoing::new(receiver);
+        let sds = self.clone();
+        let inbound = request.into_inner();
+        tokio::spawn(async move {
+            if let Err(status) = stream::run::<P>(&sds, claims, inbound, items).await {
+                // Fails only when the proxy has gone.
+                let _ = end.send(sds.refused(status));
+            }
+        });
+        Ok(Response::new(Box::pin(outgoing)))
+    }
+
+    fn refused(&self, status: Status) -> Status {
+        let code = format!("{:?}", status.code()).to_lowercase();
+        self.metrics.ended.get_or_create(&CodeLabel { code }).inc();
+        status
+    }
+}
+
+#[tonic::async_trait]
+impl SecretDiscoveryService for Sds {
+    type StreamSecretsStream = Responses<DiscoveryResponse>;
+    type DeltaSecretsStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_secrets(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamSecretsStream>, Status> {
+        self.open::<Sotw>(request)
+    }
+
+    async fn delta_secrets(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
+        self.open::<Delta>(request)
+    }
+
+    async fn fetch_secrets(
+        &self,
+        request: Request<DiscoveryRequest>,
+    ) -> Result<Response<DiscoveryResponse>, Status> {
+        fetch::run(self, request)
+            .await
+            .map(Response::new)
+            .map_err(|status| self.refused(status))
+    }
+}

@@ -1,0 +1,56 @@
+//! Who is calling: the token in the metadata and the node in the first message.
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::model::{DataplaneId, Timestamp};
+use crate::token::{Claims, Keyring};
+
+const HEADER: &str = "authorization";
+const SCHEME: &str = "bearer ";
+
+/// Verifies the token of a call, before anything else of it is looked at.
+pub(super) fn authenticate(
+    metadata: &MetadataMap,
+    tokens: &Keyring,
+    now: Timestamp,
+) -> Result<Claims, Status> {
+    let mut values = metadata.get_all(HEADER).iter();
+    let Some(value) = values.next() else {
+        return Err(Status::unauthenticated(
+            "no credentials: send the dataplane token as metadata `authorization`",
+        ));
+    };
+    if values.next().is_some() {
+        return Err(Status::unauthenticated("more than one `authorization`"));
+    }
+    let value = value
+        .to_str()
+        .map_err(|_| Status::unauthenticated("`authorization` is not text"))?
+        .trim();
+    let token = match value.get(..SCHEME.len()) {
+        Some(scheme) if scheme.eq_ignore_ascii_case(SCHEME) => value[SCHEME.len()..].trim_start(),
+        _ => value,
+    };
+    tokens
+        .verify(token, now)
+        .map_err(|error| Status::unauthenticated(error.to_string()))
+}
+
+/// The dataplane that a node says it is, if the token is that dataplane's.
+pub(super) fn authorize(claims: &Claims, node: Option<&Node>) -> Result<DataplaneId, Status> {
+    let node_id = node.map_or("", |node| node.id.as_str());
+    let dataplane = DataplaneId::from_node_id(node_id).map_err(|error| {
+        Status::invalid_argument(format!(
+            "the node id of the first message must be `<mesh>.<dataplane>`: {error}"
+        ))
+    })?;
+    if dataplane != claims.dataplane {
+        return Err(Status::permission_denied(format!(
+            "the token is of dataplane {}, the node is {dataplane}",
+            claims.dataplane
+        )));
+    }
+    Ok(dataplane)
+}

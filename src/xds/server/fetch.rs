@@ -1,0 +1,54 @@
+//! `FetchSecrets`: one request, one response with all that was asked for.
+
+use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use tonic::{Request, Status};
+
+use super::protocol::Sotw;
+use super::{FIRST_MESSAGE, Sds, auth, stream};
+use crate::clock;
+use crate::model::Digest;
+use crate::xds::index::Feed;
+use crate::xds::to_envoy::{SECRET_TYPE, pack};
+
+/// Answers one fetch. It is no evidence: nothing acknowledges it.
+pub(super) async fn run(
+    sds: &Sds,
+    request: Request<DiscoveryRequest>,
+) -> Result<DiscoveryResponse, Status> {
+    let claims = auth::authenticate(request.metadata(), &sds.tokens, clock::now())?;
+    let request = request.into_inner();
+    stream::check::<Sotw>(&request)?;
+    let dataplane = auth::authorize(&claims, request.node.as_ref())?;
+    let mut subscription = sds
+        .index
+        .subscribe(&dataplane)
+        .map_err(|error| Status::not_found(error.to_string()))?;
+    let ready = subscription
+        .feed
+        .wait_for(|feed| !matches!(feed, Feed::Pending));
+    let feed = tokio::select! {
+        () = sds.shutdown.cancelled() => return Err(stream::stopping()),
+        feed = tokio::time::timeout(FIRST_MESSAGE, ready) => match feed {
+            Ok(Ok(feed)) => feed.clone(),
+            _ => return Err(Status::unavailable("the secrets are not ready; try again")),
+        },
+    };
+    let Feed::Ready(snapshot) = feed else {
+        return Err(stream::deleted(&dataplane));
+    };
+    let names = &request.resource_names;
+    let resources: Vec<_> = snapshot
+        .resources()
+        .iter()
+        .filter(|resource| names.iter().any(|name| name == resource.name))
+        .collect();
+    let versions = resources
+        .iter()
+        .map(|resource| resource.version.as_bytes().as_slice());
+    Ok(DiscoveryResponse {
+        version_info: Digest::of_parts(versions).to_string(),
+        resources: resources.iter().map(|resource| pack(resource)).collect(),
+        type_url: SECRET_TYPE.to_owned(),
+        ..DiscoveryResponse::default()
+    })
+}

@@ -1,0 +1,42 @@
+//! The response side of a stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
+use tonic::Status;
+
+/// Responses, until the stream's task ends. A status with which it ends comes
+/// at once, before a response that the proxy has not fetched yet: after its
+/// token is revoked a proxy is sent nothing.
+pub(super) struct Outgoing<T> {
+    items: mpsc::Receiver<T>,
+    end: Option<oneshot::Receiver<Status>>,
+}
+
+impl<T> Outgoing<T> {
+    pub(super) fn new(items: mpsc::Receiver<T>) -> (oneshot::Sender<Status>, Self) {
+        let (sender, end) = oneshot::channel();
+        let end = Some(end);
+        (sender, Self { items, end })
+    }
+}
+
+impl<T> Stream for Outgoing<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(end) = &mut self.end
+            && let Poll::Ready(end) = Pin::new(end).poll(context)
+        {
+            self.end = None;
+            if let Ok(status) = end {
+                self.items.close();
+                while self.items.try_recv().is_ok() {}
+                return Poll::Ready(Some(Err(status)));
+            }
+        }
+        self.items.poll_recv(context).map(|item| item.map(Ok))
+    }
+}

@@ -1,0 +1,48 @@
+//! From resources to Envoy's messages. Pure and deterministic.
+//!
+//! A message is made when it is sent and not kept: the private key in it is
+//! plain bytes from here on.
+
+use envoy_types::pb::envoy::config::core::v3::DataSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, Secret, TlsCertificate,
+};
+use envoy_types::pb::google::protobuf::Any;
+use envoy_types::util::pack_any;
+
+use super::snapshot::{Body, Resource};
+
+/// The type URL of [`Secret`].
+pub const SECRET_TYPE: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+
+/// The resource as Envoy reads it.
+#[must_use]
+pub fn pack(resource: &Resource) -> Any {
+    let kind = match &resource.body {
+        Body::TrustBundle(bundle) => Type::ValidationContext(CertificateValidationContext {
+            trusted_ca: Some(inline(&bundle.pem)),
+            ..CertificateValidationContext::default()
+        }),
+        Body::Identity(leaf) => Type::TlsCertificate(TlsCertificate {
+            certificate_chain: Some(inline(&leaf.certificate)),
+            private_key: Some(inline(leaf.key.expose())),
+            ..TlsCertificate::default()
+        }),
+    };
+    pack_any(Secret {
+        name: resource.name.to_owned(),
+        r#type: Some(kind),
+    })
+}
+
+/// Inline bytes: of them, unlike of an inline string, Envoy's admin server
+/// shows nothing but `[redacted]`.
+fn inline(text: &str) -> DataSource {
+    DataSource {
+        specifier: Some(Specifier::InlineBytes(text.as_bytes().to_vec())),
+        ..DataSource::default()
+    }
+}

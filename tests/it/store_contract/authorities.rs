@@ -1,0 +1,199 @@
+//! Authorities, their keys, and what admission refuses in a store's own words.
+
+use std::time::Duration;
+
+use windlass::clock;
+use windlass::model::{CaSpec, Generation, Kind, ProxyEvidence};
+use windlass::store::admission::Refusal;
+use windlass::store::{Operation, Store, WriteError, Written};
+
+use super::samples::*;
+
+fn refusal(result: Result<Written, WriteError>) -> Refusal {
+    match result {
+        Err(WriteError::Refused { source, .. }) => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) async fn a_revoked_authority_loses_its_key<S: Store>(make: impl AsyncFn() -> S) {
+    let store = make().await;
+    assert_eq!(store.authority_key(&id("root")).await.unwrap(), None);
+    let operations = vec![put(mesh("demo")), add("demo", "root"), add("demo", "spare")];
+    change(&store, "demo", operations).await.unwrap();
+    for state in [PREPARED, ACTIVE, retiring()] {
+        change(&store, "demo", vec![advance("root", state)])
+            .await
+            .unwrap();
+        let kept = store.authority_key(&id("root")).await.unwrap();
+        assert_eq!(kept, Some(sealed("root")), "{state}");
+    }
+    let written = change(&store, "demo", vec![advance("root", revoked())])
+        .await
+        .unwrap();
+    assert_eq!(store.authority_key(&id("root")).await.unwrap(), None);
+    assert_eq!(
+        store.authority_key(&id("spare")).await.unwrap(),
+        Some(sealed("spare"))
+    );
+    let mesh = written.mesh.unwrap();
+    assert_eq!(mesh.authorities[&id("root")].state, revoked());
+    assert_eq!(store.load().await.unwrap().meshes["demo"], mesh);
+    // Nothing brings it back.
+    let again = change(&store, "demo", vec![add("demo", "root")]).await;
+    assert!(matches!(refusal(again), Refusal::AlreadyRevoked { .. }));
+}
+
+pub(super) async fn a_forgotten_authority_can_be_added_again<S: Store>(make: impl AsyncFn() -> S) {
+    let store = make().await;
+    change(&store, "demo", vec![put(mesh("demo")), add("demo", "root")])
+        .await
+        .unwrap();
+    let early = change(&store, "demo", vec![Operation::ForgetAuthority(id("root"))]).await;
+    assert!(matches!(refusal(early), Refusal::NotRevoked { .. }));
+
+    let revoke_and_forget = vec![
+        advance("root", revoked()),
+        Operation::ForgetAuthority(id("root")),
+    ];
+    let written = change(&store, "demo", revoke_and_forget.clone())
+        .await
+        .unwrap();
+    assert!(written.mesh.unwrap().authorities.is_empty());
+    assert_eq!(store.authority_key(&id("root")).await.unwrap(), None);
+
+    change(&store, "demo", vec![add("demo", "root")])
+        .await
+        .unwrap();
+    // Exchanged in one write: it ends with the new key.
+    let mut exchange = revoke_and_forget;
+    let new = Operation::AddAuthority(authority("demo", "root"), sealed("anew"));
+    exchange.push(new);
+    change(&store, "demo", exchange).await.unwrap();
+    assert_eq!(
+        store.authority_key(&id("root")).await.unwrap(),
+        Some(sealed("anew"))
+    );
+}
+
+pub(super) async fn a_mesh_goes_with_its_authorities_keys_and_evidence<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    create_secure(&store, "demo").await;
+    let evidence = holds_leaf("demo", "dp-1", "builtin");
+    store.record_evidence(&[evidence]).await.unwrap();
+    let deletion = vec![
+        delete("demo", Kind::Dataplane, "dp-1"),
+        delete("demo", Kind::Dataplane, "dp-2"),
+        delete("demo", Kind::Mesh, "demo"),
+    ];
+    let written = change(&store, "demo", deletion).await.unwrap();
+    assert!(written.mesh.is_none());
+    assert_eq!(store.authority_key(&id("builtin")).await.unwrap(), None);
+    assert!(store.evidence().await.unwrap().is_empty());
+
+    // What comes after it starts from nothing.
+    let anew = write(
+        "demo",
+        Generation(0),
+        vec![put(mesh("demo")), put(dataplane("demo", "dp-1"))],
+    );
+    let mesh = store.write(&anew).await.unwrap().mesh.unwrap();
+    assert!(mesh.authorities.is_empty());
+    assert!(store.evidence().await.unwrap().is_empty());
+}
+
+pub(super) async fn meshes_that_share_a_certificate_have_a_key_each<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    for name in ["a", "b"] {
+        let operations = vec![put(mesh(name)), add(name, "root")];
+        change(&store, name, operations).await.unwrap();
+    }
+    change(&store, "a", vec![advance("root", revoked())])
+        .await
+        .unwrap();
+    assert_eq!(
+        store.authority_key(&id("root")).await.unwrap(),
+        Some(sealed("root"))
+    );
+    change(&store, "b", vec![delete("b", Kind::Mesh, "b")])
+        .await
+        .unwrap();
+    assert_eq!(store.authority_key(&id("root")).await.unwrap(), None);
+}
+
+pub(super) async fn an_authority_is_kept_while_a_proxy_holds_its_leaf<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    create_secure(&store, "demo").await;
+    create_secure(&store, "other").await;
+    let rotate = vec![
+        add("demo", "builtin-2"),
+        advance("builtin-2", PREPARED),
+        advance("builtin", retiring()),
+        advance("builtin-2", ACTIVE),
+    ];
+    change(&store, "demo", rotate).await.unwrap();
+    let evidence = [
+        holds_leaf("demo", "dp-1", "builtin"),
+        holds_leaf("demo", "dp-2", "builtin-2"),
+        holds_leaf("other", "dp-1", "builtin"),
+    ];
+    store.record_evidence(&evidence).await.unwrap();
+
+    let revoke = vec![advance("builtin", revoked())];
+    let refused = refusal(change(&store, "demo", revoke.clone()).await);
+    let dataplanes = vec![dataplane_id("demo", "dp-1")];
+    assert_eq!(
+        refused,
+        Refusal::StillInUse {
+            id: id("builtin"),
+            dataplanes
+        }
+    );
+    assert!(store.authority_key(&id("builtin")).await.unwrap().is_some());
+
+    let expired = ProxyEvidence {
+        leaf_not_after: Some(clock::now() - Duration::from_secs(1)),
+        ..evidence[0].clone()
+    };
+    store.record_evidence(&[expired]).await.unwrap();
+    change(&store, "demo", revoke).await.unwrap();
+}
+
+pub(super) async fn the_ca_does_not_change_while_mtls_is_enabled<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    create_secure(&store, "demo").await;
+    let named = || CaSpec::Provided {
+        name: Some("root".parse().unwrap()),
+    };
+    let change_ca = |enabled| {
+        vec![
+            put(provided("demo", "root")),
+            put(mesh_with("demo", enabled, named())),
+            add("demo", "root"),
+            advance("root", PREPARED),
+            advance("builtin", retiring()),
+            advance("root", ACTIVE),
+            advance("builtin", revoked()),
+        ]
+    };
+    for enabled in [true, false] {
+        let refused = refusal(change(&store, "demo", change_ca(enabled)).await);
+        assert_eq!(refused, Refusal::CaChangeForbidden);
+    }
+    // Disabled first, then changed, then enabled.
+    let disable = vec![put(mesh_with("demo", false, CaSpec::Builtin {}))];
+    change(&store, "demo", disable).await.unwrap();
+    change(&store, "demo", change_ca(false)).await.unwrap();
+    let enable = vec![put(mesh_with("demo", true, named()))];
+    let mesh = change(&store, "demo", enable).await.unwrap().mesh.unwrap();
+    assert_eq!(mesh.active_authority().unwrap().id, id("root"));
+    assert_eq!(store.authority_key(&id("builtin")).await.unwrap(), None);
+}

@@ -1,0 +1,205 @@
+//! Meshes to write.
+
+use std::time::Duration;
+
+use windlass::clock;
+use windlass::model::{
+    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, Dataplane, DataplaneId,
+    Digest, Generation, HistoryEntry, Inbound, Kind, Mesh, Mtls, Networking, Origin, Outbound,
+    ProvidedCa, ProxyEvidence, Resource, ResourceKey, Role, SealedKey, Selector, ServiceMatch,
+    SpkiId, StoredResource, Timestamp, TrafficPermission,
+};
+use windlass::store::{MeshWrite, Operation, Store, WriteError, Written};
+
+pub(crate) const ACTIVE: AuthorityState = AuthorityState::Active;
+pub(crate) const PREPARED: AuthorityState = AuthorityState::Prepared;
+
+pub(crate) fn retiring() -> AuthorityState {
+    AuthorityState::Retiring { since: at(7) }
+}
+
+pub(crate) fn revoked() -> AuthorityState {
+    AuthorityState::Revoked { at: at(8) }
+}
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_seconds(1_800_000_000 + seconds)
+}
+
+pub(crate) fn write(mesh: &str, expected: Generation, operations: Vec<Operation>) -> MeshWrite {
+    MeshWrite {
+        mesh: mesh.parse().unwrap(),
+        expected,
+        operations,
+        history: None,
+    }
+}
+
+/// Does `operations` on the mesh as it is now.
+pub(crate) async fn change(
+    store: &impl Store,
+    mesh: &str,
+    operations: Vec<Operation>,
+) -> Result<Written, WriteError> {
+    let current = store.load().await.unwrap();
+    let expected = current.meshes.get(mesh).map(|mesh| mesh.generation);
+    let write = write(mesh, expected.unwrap_or_default(), operations);
+    store.write(&write).await
+}
+
+pub(crate) fn key(mesh: &str, kind: Kind, name: &str) -> ResourceKey {
+    ResourceKey {
+        mesh: mesh.parse().unwrap(),
+        kind,
+        name: name.parse().unwrap(),
+    }
+}
+
+pub(crate) fn put(resource: Resource) -> Operation {
+    Operation::PutResource(StoredResource::new(resource, Origin::Api {}))
+}
+
+pub(crate) fn delete(mesh: &str, kind: Kind, name: &str) -> Operation {
+    Operation::DeleteResource(key(mesh, kind, name))
+}
+
+pub(crate) fn mesh(name: &str) -> Resource {
+    mesh_with(name, false, CaSpec::Builtin {})
+}
+
+pub(crate) fn mesh_with(name: &str, enabled: bool, ca: CaSpec) -> Resource {
+    Resource::Mesh(Mesh {
+        name: name.parse().unwrap(),
+        mtls: Mtls {
+            enabled,
+            ca,
+            transition: None,
+        },
+    })
+}
+
+pub(crate) fn provided(mesh: &str, name: &str) -> Resource {
+    Resource::ProvidedCa(ProvidedCa {
+        mesh: mesh.parse().unwrap(),
+        name: name.parse().unwrap(),
+        cert: format!("certificate of {name}"),
+        key: String::new(),
+    })
+}
+
+pub(crate) fn permission(mesh: &str, name: &str) -> Resource {
+    Resource::TrafficPermission(TrafficPermission {
+        mesh: mesh.parse().unwrap(),
+        name: name.parse().unwrap(),
+        namespace: None,
+        sources: vec![Selector {
+            service: ServiceMatch::Exactly("web".parse().unwrap()),
+        }],
+        destinations: vec![Selector {
+            service: ServiceMatch::Any,
+        }],
+    })
+}
+
+pub(crate) fn dataplane(mesh: &str, name: &str) -> Resource {
+    Resource::Dataplane(Dataplane {
+        mesh: mesh.parse().unwrap(),
+        name: name.parse().unwrap(),
+        namespace: Some("prod".parse().unwrap()),
+        networking: Networking {
+            address: "10.0.0.1".parse().unwrap(),
+            role: Role::Inbound(vec![Inbound {
+                port: 8080.try_into().unwrap(),
+                service_port: Some(8081.try_into().unwrap()),
+                tags: [("service".to_owned(), "web".to_owned())].into(),
+            }]),
+            outbound: vec![Outbound {
+                address: None,
+                port: 9090.try_into().unwrap(),
+                service: "backend".parse().unwrap(),
+            }],
+        },
+    })
+}
+
+pub(crate) fn id(name: &str) -> AuthorityId {
+    AuthorityId(Digest::of(name.as_bytes()))
+}
+
+pub(crate) fn sealed(text: &str) -> SealedKey {
+    SealedKey(format!("sealed {text}").into_bytes())
+}
+
+/// A staged authority whose key is `sealed(name)`.
+pub(crate) fn add(mesh: &str, name: &str) -> Operation {
+    Operation::AddAuthority(authority(mesh, name), sealed(name))
+}
+
+pub(crate) fn authority(mesh: &str, name: &str) -> Authority {
+    Authority {
+        id: id(name),
+        spki: SpkiId(Digest::of(b"public key")),
+        mesh: mesh.parse().unwrap(),
+        origin: if name.starts_with("builtin") {
+            AuthorityOrigin::Builtin { ordinal: 1 }
+        } else {
+            AuthorityOrigin::Provided {
+                name: name.parse().unwrap(),
+            }
+        },
+        certificate: format!("certificate of {name}").into(),
+        subject: format!("CN={name}"),
+        not_before: at(0),
+        not_after: at(1_000_000),
+        state: AuthorityState::Staged,
+    }
+}
+
+pub(crate) fn advance(name: &str, to: AuthorityState) -> Operation {
+    Operation::MoveAuthority(id(name), to)
+}
+
+/// Creates a mesh with mTLS, an active builtin authority and two dataplanes.
+pub(crate) async fn create_secure(store: &impl Store, name: &str) -> Written {
+    let operations = vec![
+        put(mesh_with(name, true, CaSpec::Builtin {})),
+        add(name, "builtin"),
+        advance("builtin", PREPARED),
+        advance("builtin", ACTIVE),
+        put(dataplane(name, "dp-1")),
+        put(dataplane(name, "dp-2")),
+    ];
+    change(store, name, operations).await.unwrap()
+}
+
+pub(crate) fn dataplane_id(mesh: &str, name: &str) -> DataplaneId {
+    DataplaneId {
+        mesh: mesh.parse().unwrap(),
+        name: name.parse().unwrap(),
+    }
+}
+
+/// Evidence of a leaf that lives for another hour.
+pub(crate) fn holds_leaf(mesh: &str, dataplane: &str, issuer: &str) -> ProxyEvidence {
+    let now = clock::now();
+    ProxyEvidence {
+        leaf_issuer: Some(id(issuer)),
+        leaf_not_after: Some(now + Duration::from_hours(1)),
+        trusts: vec![id(issuer)],
+        ..ProxyEvidence::none(dataplane_id(mesh, dataplane), now)
+    }
+}
+
+pub(crate) fn history(line: &str) -> HistoryEntry {
+    HistoryEntry {
+        at: at(1),
+        generation: Generation(0),
+        mesh: "whatever".parse().unwrap(),
+        revision: Some(
+            "main@sha1:0123456789abcdef0123456789abcdef01234567"
+                .parse()
+                .unwrap(),
+        ),
+        steps: vec![line.to_owned()],
+    }
+}

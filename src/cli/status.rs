@@ -92,6 +92,9 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
             printable(&diagnostic.field),
             printable(&diagnostic.message)
         )?;
+        if let Some(hint) = &diagnostic.hint {
+            writeln!(out, "    hint: {}", printable(hint))?;
+        }
     }
     out.push('\n');
     Ok(())
@@ -100,7 +103,7 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
 fn write_condition(out: &mut String, condition: &Condition) -> fmt::Result {
     writeln!(
         out,
-        "{:<11}{:<8}{}: {}",
+        "{:<14}{:<8}{}: {}",
         format!("{:?}", condition.r#type),
         format!("{:?}", condition.status),
         printable(&condition.reason),

@@ -148,7 +148,7 @@ fn the_status_has_the_pinned_shape() {
                 "conditions": [{"type": "Ready", "status": "False", "reason": "MeshesHeldBack",
                     "message": "MeshesHeldBack it is", "lastTransitionTime": at}],
                 "diagnostics": [{"code": "WL0104", "severity": "error", "message": "no good",
-                    "field": "mtls.ca", "file": "", "line": 0, "column": 0, "hint": null}]}],
+                    "field": "mtls.ca", "file": "", "line": 0, "column": 0, "hint": "do better"}]}],
             "meshes": [
                 {"name": "default", "mtls": {"enabled": true, "ca": "builtin"}, "generation": 7,
                     "authorities": [{"id": active.id.to_string(), "state": "active",

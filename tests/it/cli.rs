@@ -131,9 +131,10 @@ fn status_is_text_for_people_and_json_for_programs() {
         "source default: /srv/mesh (path .)".to_owned(),
         "  applied    none yet".to_owned(),
         format!("  attempted  main@sha1:{COMMIT}"),
-        "  Ready      False   MeshesHeldBack: MeshesHeldBack it is".to_owned(),
+        "  Ready         False   MeshesHeldBack: MeshesHeldBack it is".to_owned(),
         "  error[WL0104]: mtls.ca: no good".to_owned(),
-        "off: Stalled    True    Invalid: Invalid it is".to_owned(),
+        "    hint: do better".to_owned(),
+        "off: Stalled       True    Invalid: Invalid it is".to_owned(),
         format!(
             "default   on     builtin    7            {} active until 2036-01-31   1/2 online",
             &id[..12]

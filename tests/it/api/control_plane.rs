@@ -265,7 +265,11 @@ fn report() -> SourceReport {
             ConditionStatus::False,
             "MeshesHeldBack",
         )],
-        diagnostics: vec![Diagnostic::error("WL0104", "no good").on_field("mtls.ca")],
+        diagnostics: vec![
+            Diagnostic::error("WL0104", "no good")
+                .on_field("mtls.ca")
+                .hint("do better"),
+        ],
         meshes: [("off".parse().unwrap(), vec![stalled])].into(),
     }
 }

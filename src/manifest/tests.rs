@@ -1,5 +1,6 @@
 //! What the files of users lead to.
 
+mod codes;
 mod form;
 mod policy;
 mod revision;

@@ -3,6 +3,7 @@
 mod codes;
 mod form;
 mod policy;
+mod provided_ca;
 mod revision;
 mod write;
 mod yaml;

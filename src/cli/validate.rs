@@ -142,15 +142,10 @@ fn print(
         .values()
         .map(|mesh| mesh.resources.len())
         .sum();
-    let summary = match diagnostics::summary(diagnostics) {
-        Some(summary) => summary,
-        None => "no errors".to_owned(),
-    };
-    let _ = writeln!(
-        terminal.err,
-        "{summary} in {} files with {resources} resources",
-        files.len()
-    );
+    let summary = diagnostics::summary(diagnostics).unwrap_or_else(|| "no errors".to_owned());
+    let files = diagnostics::count(files.len(), "file");
+    let resources = diagnostics::count(resources, "resource");
+    let _ = writeln!(terminal.err, "{summary} in {files} with {resources}");
 }
 
 /// What stands before the paths of files, so that an editor can follow them.

@@ -1,7 +1,9 @@
 //! What the files of users lead to.
 
+mod codes;
 mod form;
 mod policy;
+mod provided_ca;
 mod revision;
 mod write;
 mod yaml;

@@ -1,1 +1,118 @@
 //! REST, admin server and diagnostics.
+//!
+//! Handlers read immutable snapshots and never wait for the reconciler or a
+//! proxy. Writes are not part of this version: Git is the way.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::model::Evidence;
+use crate::reconcile::report::ReportWatch;
+use crate::state;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::token::Keyring;
+
+mod admin;
+mod catalog;
+mod diagnostics;
+mod error;
+mod guard;
+mod history;
+mod resources;
+mod server;
+mod snapshot;
+mod status;
+
+pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
+pub use error::{Cause, ErrorBody};
+pub use resources::Items;
+pub use snapshot::StateDocument;
+pub use status::{
+    AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status,
+    TransitionStatus,
+};
+
+/// Asks the xDS server what proxies have acknowledged.
+pub type EvidenceSource = Arc<dyn Fn() -> Evidence + Send + Sync>;
+
+/// What the servers answer from.
+#[derive(Clone)]
+pub struct ApiContext {
+    /// What is served.
+    pub serving: state::Watch,
+    /// What the reconciler says of itself.
+    pub reports: ReportWatch,
+    /// What proxies have acknowledged.
+    pub evidence: EvidenceSource,
+    /// Signs dataplane tokens.
+    pub tokens: Arc<Keyring>,
+    /// Holds the history.
+    pub store: Arc<dyn Store>,
+    /// The program's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Wakes the reconciler.
+    pub sync: Arc<Notify>,
+    /// The CA of the xDS server's certificate, as PEM.
+    pub xds_ca_pem: Arc<str>,
+    /// The configuration, with the addresses that the servers really have.
+    pub config: Arc<Config>,
+    /// Turns true with the first snapshot that is reconciled.
+    pub ready: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for ApiContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiContext")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves the HTTP API until `shutdown`, then ends the requests under way
+/// within a bounded time.
+pub async fn serve_api(
+    listener: TcpListener,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
+    let config = ctx.config.clone();
+    let router = resources::routes()
+        .merge(status::routes())
+        .merge(history::routes())
+        .merge(catalog::routes())
+        .merge(snapshot::routes())
+        .with_state(ctx);
+    server::serve(listener, router, &config, shutdown).await;
+    Ok(())
+}
+
+/// Serves the admin API, which issues tokens, likewise.
+pub async fn serve_admin(
+    listener: TcpListener,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
+    let config = ctx.config.clone();
+    let router = admin::routes().with_state(ctx);
+    server::serve(listener, router, &config, shutdown).await;
+    Ok(())
+}
+
+/// Serves `/healthy`, `/ready` and `/metrics` likewise.
+pub async fn serve_diagnostics(
+    listener: TcpListener,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
+    let config = ctx.config.clone();
+    let router = diagnostics::routes().with_state(ctx);
+    server::serve(listener, router, &config, shutdown).await;
+    Ok(())
+}

@@ -122,6 +122,9 @@ fn staged(
     })
 }
 
+/// How long a leaf lives where nobody says otherwise.
+pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
+
 /// The kind of a leaf's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LeafKey {

@@ -11,10 +11,14 @@ use clap::{Parser, Subcommand};
 pub use self::error::{CliError, ErrorKind};
 pub use self::terminal::Terminal;
 
+mod client;
+mod completion;
+mod diagnostics;
 mod error;
 mod generate;
 mod get;
 mod history;
+mod output;
 mod plan;
 mod run;
 mod seal;
@@ -45,6 +49,7 @@ enum Command {
     Get(get::Args),
     Status(status::Args),
     History(history::Args),
+    Completion(completion::Args),
 }
 
 /// How a command ended that did not fail.
@@ -95,6 +100,7 @@ impl Cli {
             Command::Get(args) => get::run(args, terminal),
             Command::Status(args) => status::run(args, terminal),
             Command::History(args) => history::run(args, terminal),
+            Command::Completion(args) => completion::run(args, terminal),
         }
     }
 }

@@ -1,10 +1,157 @@
 //! Configuration: one YAML file, the environment over it, flags over that.
+//!
+//! [`load`] is the only way to a [`Config`], so one that exists is complete
+//! and valid. The settings are in one table, `config/keys.rs`, which the
+//! documentation follows.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ca::LeafKey;
+
+mod build;
+mod environment;
+mod file;
+mod keys;
+mod reference;
+
+pub use environment::process_environment;
+pub use reference::reference;
+
+/// What flags say, over file and environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// Settings by key, such as `source.repo`.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A configuration that the program does not start with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the configuration `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key is unknown or has a bad value.
+    #[error("invalid configuration: {subject}: {problem}{place}")]
+    Invalid {
+        /// The key or variable.
+        subject: String,
+        /// What is wrong. It holds no value: that may be a credential.
+        problem: String,
+        /// Where it was set.
+        place: Place,
+    },
+    /// Nobody says where the state folder is.
+    #[error("no state folder: set --state-dir, WINDLASS_STATE_DIR, XDG_STATE_HOME or HOME")]
+    NoStateDir,
+}
+
+/// Where a setting comes from. Its `Display` form ends an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; 0 where it is not known.
+        line: u64,
+    },
+    /// That variable.
+    Variable(String),
+    /// The environment; the error names the variable already.
+    Environment,
+    /// A flag.
+    Flag,
+    /// Nowhere: it is the default.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line: 0 } => write!(f, " ({})", path.display()),
+            Self::File { path, line } => write!(f, " ({}:{line})", path.display()),
+            Self::Variable(name) => write!(f, " ({name})"),
+            Self::Environment => f.write_str(" (environment)"),
+            Self::Flag => f.write_str(" (flag)"),
+            Self::Default => Ok(()),
+        }
+    }
+}
+
+/// One setting, not yet looked at.
+#[derive(Debug)]
+struct Setting {
+    key: &'static keys::Key,
+    value: String,
+    place: Place,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+///
+/// The first thing that is wrong: in the file, then in the environment, then
+/// among the flags, then with a value.
+pub fn load(
+    file: Option<&Path>,
+    environment: &BTreeMap<String, String>,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    let mut settings = match file {
+        Some(path) => file::read(path)?,
+        None => Vec::new(),
+    };
+    settings.extend(environment::read(environment)?);
+    for (path, value) in &overrides.settings {
+        let key = keys::find(path).ok_or_else(|| ConfigError::Invalid {
+            subject: path.clone(),
+            problem: "unknown key".to_owned(),
+            place: Place::Flag,
+        })?;
+        settings.push(Setting {
+            key,
+            value: value.clone(),
+            place: Place::Flag,
+        });
+    }
+    build::Settings::new(state_dir(environment, overrides)?, settings).build()
+}
+
+/// The state folder: flag, variable, XDG.
+fn state_dir(
+    environment: &BTreeMap<String, String>,
+    overrides: &Overrides,
+) -> Result<PathBuf, ConfigError> {
+    let variable = |name: &str| {
+        let value = environment.get(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let xdg = || {
+        // XDG Base Directory: a relative path is invalid and ignored.
+        let home = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        let home = home.or_else(|| Some(variable("HOME")?.join(".local/state")));
+        Some(home?.join("windlass"))
+    };
+    overrides
+        .state_dir
+        .clone()
+        .or_else(|| variable("WINDLASS_STATE_DIR"))
+        .or_else(xdg)
+        .ok_or(ConfigError::NoStateDir)
+}
 
 /// The daemon's configuration, complete and valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +179,7 @@ pub struct Config {
 }
 
 /// `source.*`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceConfig {
     /// A URL or a local path.
     pub repo: String,
@@ -44,6 +191,27 @@ pub struct SourceConfig {
     pub poll_interval: Duration,
     /// The age identities (or SSH private keys) that sealed keys are opened with.
     pub decryption_identity: Option<PathBuf>,
+}
+
+impl fmt::Debug for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL may hold a password or a token before its host.
+        let repo = match self.repo.split_once("://") {
+            Some((scheme, rest)) => {
+                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                format!("{scheme}://{host}{path}")
+            }
+            None => self.repo.clone(),
+        };
+        f.debug_struct("SourceConfig")
+            .field("repo", &repo)
+            .field("branch", &self.branch)
+            .field("path", &self.path)
+            .field("poll_interval", &self.poll_interval)
+            .field("decryption_identity", &self.decryption_identity)
+            .finish()
+    }
 }
 
 /// `store.*`

@@ -25,4 +25,5 @@ pub mod state;
 pub mod store;
 pub mod telemetry;
 pub mod token;
+pub mod transition;
 pub mod xds;

@@ -8,10 +8,23 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ca::CertificateInfo;
 use crate::model::{
     AuthorityId, DataplaneId, DesiredResource, Diagnostic, Generation, MeshName, ResourceKey,
-    ResourceName, Revision, ServiceName, SpkiId, StoredResource, Timestamp,
+    ResourceName, Revision, ServiceMatch, StoredResource,
 };
+
+mod authorization;
+mod baseline;
+pub mod codes;
+mod compute;
+mod deletion;
+mod describe;
+pub mod render;
+
+pub use baseline::baseline;
+pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
+pub use describe::Summary;
 
 /// What a revision would do to a store.
 #[derive(Debug, Clone)]
@@ -26,7 +39,7 @@ pub struct Plan {
     pub meshes: Vec<MeshPlan>,
     /// Why parts of the desired state are not reached, beyond single meshes.
     pub blocked: Vec<Blocked>,
-    /// What is wrong with the revision.
+    /// What is wrong with the revision, at no place yet for what the plan itself finds.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -84,15 +97,18 @@ pub enum Action {
     StageAuthority {
         /// The ProvidedCa.
         name: ResourceName,
-        /// The certificate's id.
-        id: AuthorityId,
-        /// The public key's id.
-        spki: SpkiId,
+        /// What its certificate says.
+        certificate: CertificateInfo,
     },
     /// Adds an authority to the trust bundle.
     PrepareAuthority(AuthorityRef),
     /// Lets an authority sign.
-    ActivateAuthority(AuthorityRef),
+    ActivateAuthority {
+        /// Which.
+        authority: AuthorityRef,
+        /// The dataplanes that get a new leaf for it.
+        reissues: Vec<DataplaneId>,
+    },
     /// Stops an authority from signing.
     RetireAuthority(AuthorityRef),
     /// Drops an authority from the trust bundle and destroys its key.
@@ -109,6 +125,9 @@ pub enum Action {
     DisableMtls,
     /// Creates and updates resources other than the Mesh.
     WriteResources(Vec<ResourceKey>),
+    /// Notes that unchanged resources come from another file now, or from
+    /// this source instead of the API.
+    RecordOrigin(Vec<ResourceKey>),
     /// Deletes resources, dependents first.
     DeleteResources(Vec<ResourceKey>),
     /// Deletes the mesh with its authorities and their keys.
@@ -174,17 +193,11 @@ pub enum Blocked {
         /// Which.
         resources: Vec<ResourceKey>,
     },
-    /// Someone changed resources in the store, and the policy is to report it.
+    /// Someone changed resources in the store behind the source's back, and
+    /// the policy is to report it.
     Drifted {
         /// Which.
         resources: Vec<ResourceKey>,
-    },
-    /// Proxies have not acknowledged what the step needs.
-    AwaitingAck {
-        /// Which.
-        dataplanes: Vec<DataplaneId>,
-        /// Since when.
-        since: Timestamp,
     },
 }
 
@@ -193,10 +206,10 @@ pub enum Blocked {
 pub struct AuthorizationChange {
     /// The mesh.
     pub mesh: MeshName,
-    /// Who connects.
-    pub source: ServiceName,
-    /// To whom.
-    pub destination: ServiceName,
+    /// Who connects; `*` where the change is too wide to list every pair.
+    pub source: ServiceMatch,
+    /// To whom; `*` likewise.
+    pub destination: ServiceMatch,
     /// Before.
     pub before: Verdict,
     /// After.

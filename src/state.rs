@@ -1,14 +1,17 @@
 //! What is served: an immutable snapshot of the store with the keys that sign.
 //!
-//! The reconciler publishes, everyone else holds a [`Watch`].
+//! The reconciler publishes through the one [`Publisher`], everyone else
+//! holds a [`Watch`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::ca::Signer;
-use crate::model::{AuthorityId, Current};
+use crate::ca::{CaError, Signer};
+use crate::model::{Authority, AuthorityId, Current, MeshName, MeshState};
+use crate::store::encryption::{Vault, VaultError};
+use crate::store::{Changes, Store, StoreError};
 
 /// One snapshot of all that is served.
 #[derive(Debug, Clone, Default)]
@@ -21,3 +24,124 @@ pub struct Serving {
 
 /// Sees every snapshot that is published.
 pub type Watch = watch::Receiver<Arc<Serving>>;
+
+/// A mesh whose authority cannot sign. It is served all the same, without new leaves.
+#[derive(Debug, thiserror::Error)]
+#[error("mesh {mesh} cannot issue certificates")]
+pub struct UnusableAuthority {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// The authority.
+    pub authority: AuthorityId,
+    /// Why.
+    #[source]
+    pub reason: Unusable,
+}
+
+/// Why an authority cannot sign.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unusable {
+    /// The store did not give its key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store has no key for it.
+    #[error("the store holds no key for authority {0}")]
+    NoKey(AuthorityId),
+    /// The key could not be opened.
+    #[error("the key of the authority cannot be opened")]
+    Sealed(#[from] VaultError),
+    /// The key is not usable.
+    #[error(transparent)]
+    Key(#[from] CaError),
+}
+
+/// The one writer of what is served.
+#[derive(Debug)]
+pub struct Publisher {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    sender: watch::Sender<Arc<Serving>>,
+}
+
+impl Publisher {
+    /// A publisher that serves nothing yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>) -> Self {
+        Self {
+            store,
+            vault,
+            sender: watch::Sender::new(Arc::default()),
+        }
+    }
+
+    /// Sees every snapshot from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Watch {
+        self.sender.subscribe()
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.sender.borrow())
+    }
+
+    /// Serves `current` from now on, and returns the authorities that cannot
+    /// sign: their meshes keep the trust bundle and get no new leaves.
+    pub async fn publish(&self, current: Arc<Current>) -> Vec<UnusableAuthority> {
+        let before = self.serving();
+        let mut signers = BTreeMap::new();
+        let mut unusable = Vec::new();
+        for mesh in current.meshes.values() {
+            let Some(active) = mesh.active_authority() else {
+                continue;
+            };
+            if let Some(signer) = before.signers.get(&active.id) {
+                signers.insert(active.id, Arc::clone(signer));
+                continue;
+            }
+            match self.signer(active).await {
+                Ok(signer) => {
+                    signers.insert(active.id, Arc::new(signer));
+                }
+                Err(reason) => unusable.push(UnusableAuthority {
+                    mesh: mesh.name.clone(),
+                    authority: active.id,
+                    reason,
+                }),
+            }
+        }
+        self.sender
+            .send_replace(Arc::new(Serving { current, signers }));
+        unusable
+    }
+
+    async fn signer(&self, authority: &Authority) -> Result<Signer, Unusable> {
+        let sealed = self.store.authority_key(&authority.id).await?;
+        let key = self
+            .vault
+            .unseal(&sealed.ok_or(Unusable::NoKey(authority.id))?)?;
+        Ok(Signer::new(authority, &key)?)
+    }
+}
+
+/// `current` with what changed in the store since.
+#[must_use]
+pub fn merge(current: &Current, changes: &Changes) -> Current {
+    let mut meshes: BTreeMap<MeshName, Arc<MeshState>> = changes
+        .existing
+        .iter()
+        .filter_map(|name| Some((name.clone(), Arc::clone(current.meshes.get(name)?))))
+        .collect();
+    meshes.extend(
+        changes
+            .meshes
+            .iter()
+            .map(|mesh| (mesh.name.clone(), Arc::clone(mesh))),
+    );
+    Current {
+        generation: changes.generation,
+        meshes,
+    }
+}

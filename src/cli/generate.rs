@@ -1,11 +1,81 @@
 //! `windlass generate`
 
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::client::{Address, Client};
+use super::output::print;
 use super::{CliError, Outcome, Terminal};
+use crate::api::Catalog;
+use crate::model::HumanDuration;
 
 /// Generate tokens.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    address: Address,
+}
 
-pub(crate) fn run(_args: &Args, _terminal: &mut Terminal) -> Result<Outcome, CliError> {
-    unimplemented!()
+#[derive(Debug, Subcommand)]
+enum What {
+    DataplaneToken(DataplaneToken),
+}
+
+/// Print a token that a dataplane proves its identity with
+///
+/// Tokens are issued on the control plane's own machine only. Write the token
+/// to a file that only the dataplane can read:
+///
+///   windlass generate dataplane-token --name dp-echo-1 --mesh default > token
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct DataplaneToken {
+    /// The dataplane's name.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The dataplane's mesh.
+    #[arg(long, short, value_name = "MESH")]
+    mesh: String,
+    /// How long the token is valid, such as 24h or 90d; 30d where not given.
+    #[arg(long, value_name = "DURATION")]
+    valid_for: Option<HumanDuration>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenRequest<'a> {
+    name: &'a str,
+    mesh: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_for: Option<HumanDuration>,
+}
+
+pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
+    let What::DataplaneToken(wanted) = &args.what;
+    let client = Client::new(&args.address)?;
+    require_local(&client)?;
+    let catalog: Catalog = client.get("/catalog")?;
+    let admin = Client::at(&catalog.apis.dataplane_token.local_url)?;
+    require_local(&admin)?;
+    let request = TokenRequest {
+        name: &wanted.name,
+        mesh: &wanted.mesh,
+        valid_for: wanted.valid_for,
+    };
+    let token = admin.post("/tokens", &request)?;
+    print(terminal, &format!("{}\n", token.trim_end()))
+}
+
+/// Elsewhere the catalog's address would be one of this machine: another control plane's, or nobody's.
+fn require_local(client: &Client) -> Result<(), CliError> {
+    if client.is_local() {
+        return Ok(());
+    }
+    Err(CliError::user(format!(
+        "tokens are not issued from elsewhere: {} is not on this machine's loopback",
+        client.base()
+    ))
+    .hint("run this command on the control plane's machine, with an address such as http://127.0.0.1:5681"))
 }

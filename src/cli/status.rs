@@ -1,11 +1,137 @@
 //! `windlass status`
 
-use super::{CliError, Outcome, Terminal};
+use std::fmt::{self, Write as _};
+
+use super::client::{Address, Client};
+use super::output::{TextOrJson, print, printable, table, to_json};
+use super::{CliError, ErrorKind, Outcome, Terminal};
+use crate::api::{MeshStatus, SourceStatus, Status};
+use crate::reconcile::report::Condition;
 
 /// Show how the sources and meshes stand.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// How to print it.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: TextOrJson,
+    #[command(flatten)]
+    address: Address,
+}
 
-pub(crate) fn run(_args: &Args, _terminal: &mut Terminal) -> Result<Outcome, CliError> {
-    unimplemented!()
+pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
+    let status: Status = Client::new(&args.address)?.get("/status")?;
+    let text = match args.output {
+        TextOrJson::Json => to_json(&status)?,
+        TextOrJson::Text => {
+            render(&status).map_err(|error| CliError::new(ErrorKind::Internal, error))?
+        }
+    };
+    print(terminal, &text)
+}
+
+fn render(status: &Status) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    for source in &status.sources {
+        write_source(&mut out, source)?;
+    }
+    if status.meshes.is_empty() {
+        out.push_str("no meshes\n");
+        return Ok(out);
+    }
+    let rows: Vec<_> = status.meshes.iter().map(mesh_row).collect();
+    let header = [
+        "MESH",
+        "mTLS",
+        "CA",
+        "GENERATION",
+        "AUTHORITIES",
+        "DATAPLANES",
+    ];
+    out.push_str(&table(header, &rows));
+    for mesh in &status.meshes {
+        for condition in &mesh.conditions {
+            write!(out, "{}: ", mesh.name)?;
+            write_condition(&mut out, condition)?;
+        }
+    }
+    Ok(out)
+}
+
+fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
+    writeln!(
+        out,
+        "source {}: {} (path {})",
+        source.name,
+        printable(&source.repo),
+        printable(&source.path)
+    )?;
+    let revision = |revision: &Option<_>| match revision {
+        Some(revision) => format!("{revision}"),
+        None => "none yet".to_owned(),
+    };
+    writeln!(out, "  applied    {}", revision(&source.applied_revision))?;
+    if source.attempted_revision != source.applied_revision {
+        writeln!(out, "  attempted  {}", revision(&source.attempted_revision))?;
+    }
+    for condition in &source.conditions {
+        out.push_str("  ");
+        write_condition(out, condition)?;
+    }
+    for diagnostic in &source.diagnostics {
+        let place = if diagnostic.file.is_empty() {
+            String::new()
+        } else {
+            let file = printable(&diagnostic.file);
+            format!(" {file}:{}:{}", diagnostic.line, diagnostic.column)
+        };
+        writeln!(
+            out,
+            "  {}[{}]{place}: {}: {}",
+            diagnostic.severity,
+            printable(&diagnostic.code),
+            printable(&diagnostic.field),
+            printable(&diagnostic.message)
+        )?;
+        if let Some(hint) = &diagnostic.hint {
+            writeln!(out, "    hint: {}", printable(hint))?;
+        }
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn write_condition(out: &mut String, condition: &Condition) -> fmt::Result {
+    writeln!(
+        out,
+        "{:<14}{:<8}{}: {}",
+        format!("{:?}", condition.r#type),
+        format!("{:?}", condition.status),
+        printable(&condition.reason),
+        printable(&condition.message)
+    )
+}
+
+fn mesh_row(mesh: &MeshStatus) -> [String; 6] {
+    let authorities: Vec<String> = mesh
+        .authorities
+        .iter()
+        .map(|authority| {
+            let id = authority.id.0.to_hex();
+            let end = authority.not_after.to_string();
+            let day = end.split('T').next().unwrap_or_default();
+            let state = printable(&authority.state);
+            format!("{} {state} until {day}", &id[..12])
+        })
+        .collect();
+    [
+        mesh.name.to_string(),
+        if mesh.mtls.enabled { "on" } else { "off" }.to_owned(),
+        printable(&mesh.mtls.ca).into_owned(),
+        mesh.generation.to_string(),
+        authorities.join(", "),
+        format!(
+            "{}/{} online",
+            mesh.dataplanes.online, mesh.dataplanes.known
+        ),
+    ]
 }

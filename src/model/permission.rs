@@ -31,7 +31,7 @@ pub struct Selector {
 }
 
 /// The value of a selector's `service` tag.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ServiceMatch {
     /// `*`: every service of the mesh.

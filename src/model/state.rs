@@ -157,6 +157,9 @@ pub struct Desired {
     /// The meshes, each with all that belongs to it. A mesh that only
     /// dependents name is here too, without a Mesh resource.
     pub meshes: BTreeMap<MeshName, Arc<DesiredMesh>>,
+    /// Whether this very revision has been applied before: what differs from
+    /// it now is drift.
+    pub settled: bool,
     /// The meshes that an error holds back: they stay as they are.
     pub held_back: BTreeSet<MeshName>,
     /// The repository's policy.
@@ -191,6 +194,7 @@ impl Desired {
             source,
             revision: None,
             meshes: BTreeMap::new(),
+            settled: false,
             held_back: BTreeSet::new(),
             policy: RepositoryPolicy::default(),
         }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::pass::Verdict;
+use crate::config::SourceConfig;
 use crate::model::{Diagnostic, MeshName, Revision, SourceName, Timestamp};
+use crate::source::redact_url;
 
 /// How a source stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,3 +76,211 @@ pub enum ConditionStatus {
 
 /// Sees every report that is published.
 pub type ReportWatch = watch::Receiver<Arc<Vec<SourceReport>>>;
+
+/// The status, reason and message of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    status: ConditionStatus,
+    reason: String,
+    message: String,
+}
+
+impl State {
+    pub(super) fn yes(reason: &str, message: &str) -> Self {
+        Self::new(ConditionStatus::True, reason, message)
+    }
+
+    pub(super) fn no(reason: &str, message: &str) -> Self {
+        Self::new(ConditionStatus::False, reason, message)
+    }
+
+    fn new(status: ConditionStatus, reason: &str, message: &str) -> Self {
+        Self {
+            status,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// The one writer of a source's report.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    report: SourceReport,
+    sender: watch::Sender<Arc<Vec<SourceReport>>>,
+}
+
+impl Reporter {
+    pub(super) fn new(report: SourceReport) -> Self {
+        let sender = watch::Sender::new(Arc::new(vec![report.clone()]));
+        Self { report, sender }
+    }
+
+    pub(super) fn subscribe(&self) -> ReportWatch {
+        self.sender.subscribe()
+    }
+
+    /// Changes the report and publishes it where it is another one then.
+    pub(super) fn update(&mut self, now: Timestamp, change: impl FnOnce(&mut Draft<'_>)) {
+        let before = self.report.clone();
+        change(&mut Draft {
+            report: &mut self.report,
+            now,
+        });
+        if self.report != before {
+            self.sender
+                .send_replace(Arc::new(vec![self.report.clone()]));
+        }
+    }
+}
+
+/// A report that is being changed at a point in time.
+pub(super) struct Draft<'a> {
+    report: &'a mut SourceReport,
+    now: Timestamp,
+}
+
+impl Draft<'_> {
+    /// A revision is looked at.
+    pub(super) fn begin(&mut self, revision: &Revision) {
+        self.report.attempted = Some(revision.clone());
+        self.report.branch = revision.branch.to_string();
+        self.set(
+            ConditionType::Reconciling,
+            State::yes("Progressing", "applying the revision"),
+        );
+    }
+
+    /// The source has answered.
+    pub(super) fn healthy(&mut self) {
+        self.set(
+            ConditionType::Healthy,
+            State::yes("SourceAvailable", "the source answers"),
+        );
+    }
+
+    /// The pass over `revision` is over.
+    pub(super) fn conclude(&mut self, revision: &Revision, verdict: Verdict) {
+        let errors = verdict
+            .diagnostics
+            .iter()
+            .filter(|found| found.is_error())
+            .count();
+        let (ready, stalled) = if verdict.is_complete() {
+            self.report.applied = Some(revision.clone());
+            let message = format!("applied {revision}");
+            (
+                State::yes("ReconciliationSucceeded", &message),
+                State::no("ReconciliationSucceeded", &message),
+            )
+        } else {
+            let (reason, message) = problem(&verdict, errors);
+            (State::no(reason, &message), State::yes(reason, &message))
+        };
+        self.set(ConditionType::Ready, ready);
+        self.set(ConditionType::Stalled, stalled);
+        self.set(
+            ConditionType::Reconciling,
+            State::no("Idle", "nothing is under way"),
+        );
+        let since = self.now;
+        self.report.meshes = verdict
+            .meshes
+            .into_iter()
+            .map(|(mesh, reasons)| {
+                let conditions = reasons.into_iter().map(|(reason, message)| Condition {
+                    r#type: ConditionType::Stalled,
+                    status: ConditionStatus::True,
+                    reason,
+                    message,
+                    last_transition_time: since,
+                });
+                (mesh, conditions.collect())
+            })
+            .collect();
+        self.report.diagnostics = verdict.diagnostics;
+    }
+
+    /// The pass failed and will be tried again.
+    pub(super) fn fail(&mut self, reason: &str, message: &str, source: bool) {
+        if source {
+            self.set(ConditionType::Healthy, State::no(reason, message));
+        }
+        self.set(ConditionType::Ready, State::no(reason, message));
+        self.set(ConditionType::Reconciling, State::yes("Retrying", message));
+    }
+
+    /// Sets a condition; since when it holds changes only with its status.
+    pub(super) fn set(&mut self, r#type: ConditionType, state: State) {
+        let now = self.now;
+        let conditions = &mut self.report.conditions;
+        let before = conditions
+            .iter()
+            .find(|condition| condition.r#type == r#type);
+        let since = before
+            .filter(|condition| condition.status == state.status)
+            .map_or(now, |condition| condition.last_transition_time);
+        conditions.retain(|condition| condition.r#type != r#type);
+        conditions.push(Condition {
+            r#type,
+            status: state.status,
+            reason: state.reason,
+            message: state.message,
+            last_transition_time: since,
+        });
+        conditions.sort_by_key(|condition| condition.r#type);
+    }
+}
+
+/// The one reason that a source's conditions name for a revision that is not
+/// wholly applied; the diagnostics name all.
+fn problem(verdict: &Verdict, errors: usize) -> (&'static str, String) {
+    if verdict.commit_held_back {
+        return (
+            "CommitInvalid",
+            format!("nothing of the revision is applied: {errors} errors"),
+        );
+    }
+    if let Some(blocked) = verdict.blocked.first() {
+        return (blocked.reason(), blocked.to_string());
+    }
+    let meshes: Vec<&str> = verdict.meshes.keys().map(MeshName::as_str).collect();
+    (
+        "MeshesHeldBack",
+        format!("held back: mesh {}", meshes.join(", ")),
+    )
+}
+
+impl SourceReport {
+    /// The report of a source that was not looked at yet.
+    pub(super) fn new(
+        name: &SourceName,
+        config: &SourceConfig,
+        applied: Option<Revision>,
+        now: Timestamp,
+    ) -> Self {
+        let unknown = |r#type| Condition {
+            r#type,
+            status: ConditionStatus::Unknown,
+            reason: "NotReconciled".to_owned(),
+            message: "the source was not looked at yet".to_owned(),
+            last_transition_time: now,
+        };
+        Self {
+            name: name.clone(),
+            repo: redact_url(&config.repo),
+            branch: config.branch.clone().unwrap_or_default(),
+            path: config.path.clone(),
+            attempted: None,
+            applied,
+            conditions: vec![
+                unknown(ConditionType::Ready),
+                unknown(ConditionType::Reconciling),
+                unknown(ConditionType::Stalled),
+                unknown(ConditionType::Healthy),
+            ],
+            diagnostics: Vec::new(),
+            meshes: BTreeMap::new(),
+        }
+    }
+}

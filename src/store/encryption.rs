@@ -69,7 +69,7 @@ pub enum VaultError {
         /// The identity's public half.
         recipient: String,
         /// Why.
-        source: EncryptError,
+        source: Box<EncryptError>,
     },
     /// The secret was sealed to another identity.
     #[error(
@@ -132,7 +132,7 @@ impl Vault {
             .map(SealedKey)
             .map_err(|source| VaultError::Seal {
                 recipient: self.recipient.to_string(),
-                source,
+                source: source.into(),
             })
     }
 

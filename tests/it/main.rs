@@ -1,11 +1,18 @@
 //! The one integration-test binary.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "what tests share fails as tests do"
+)]
+
 mod api;
 mod cli;
 mod config;
 mod crash;
 mod envoy;
 mod garbage;
+mod golden;
 mod plan_cli;
 mod purity;
 mod reconcile;

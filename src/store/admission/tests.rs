@@ -1,1 +1,423 @@
+use std::time::Duration;
 
+use super::*;
+use crate::model::{
+    Dataplane, Digest, Generation, IllegalMove, Mesh, MeshName, Mtls, Networking, Origin,
+    ProvidedCa, ProxyEvidence, Role, SpkiId,
+};
+
+mod ca_change;
+mod sequences;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_seconds(1_800_000_000)
+}
+
+fn id(name: &str) -> AuthorityId {
+    AuthorityId(Digest::of(name.as_bytes()))
+}
+
+fn authority(name: &str, state: AuthorityState) -> Authority {
+    Authority {
+        id: id(name),
+        spki: SpkiId(Digest::of(name.as_bytes())),
+        mesh: "demo".parse().unwrap(),
+        origin: match name.strip_prefix("builtin-") {
+            Some(ordinal) => AuthorityOrigin::Builtin {
+                ordinal: ordinal.parse().unwrap(),
+            },
+            None => AuthorityOrigin::Provided {
+                name: name.parse().unwrap(),
+            },
+        },
+        certificate: format!("certificate of {name}").into(),
+        subject: String::new(),
+        not_before: now(),
+        not_after: now() + HOUR,
+        state,
+    }
+}
+
+fn put(resource: Resource) -> Operation {
+    Operation::PutResource(StoredResource::new(resource, Origin::Api {}))
+}
+
+fn mesh(enabled: bool, ca: CaSpec) -> Operation {
+    put(Resource::Mesh(Mesh {
+        name: "demo".parse().unwrap(),
+        mtls: Mtls {
+            enabled,
+            ca,
+            transition: None,
+        },
+    }))
+}
+
+fn builtin() -> CaSpec {
+    CaSpec::Builtin {}
+}
+
+fn provided(name: Option<&str>) -> CaSpec {
+    CaSpec::Provided {
+        name: name.map(|name| name.parse().unwrap()),
+    }
+}
+
+fn provided_ca(name: &str, cert: &str) -> Operation {
+    put(Resource::ProvidedCa(ProvidedCa {
+        mesh: "demo".parse().unwrap(),
+        name: name.parse().unwrap(),
+        cert: cert.to_owned(),
+        key: String::new(),
+    }))
+}
+
+fn dataplane(mesh: &str, name: &str) -> Operation {
+    put(Resource::Dataplane(Dataplane {
+        mesh: mesh.parse().unwrap(),
+        name: name.parse().unwrap(),
+        namespace: None,
+        networking: Networking {
+            address: "127.0.0.1".parse().unwrap(),
+            role: Role::Inbound(Vec::new()),
+            outbound: Vec::new(),
+        },
+    }))
+}
+
+fn delete(kind: Kind, name: &str) -> Operation {
+    Operation::DeleteResource(ResourceKey {
+        mesh: "demo".parse().unwrap(),
+        kind,
+        name: name.parse().unwrap(),
+    })
+}
+
+fn add(name: &str) -> Operation {
+    Operation::AddAuthority(authority(name, AuthorityState::Staged), SealedKey(vec![1]))
+}
+
+fn advance(name: &str, to: AuthorityState) -> Operation {
+    Operation::MoveAuthority(id(name), to)
+}
+
+const PREPARED: AuthorityState = AuthorityState::Prepared;
+const ACTIVE: AuthorityState = AuthorityState::Active;
+
+fn retiring() -> AuthorityState {
+    AuthorityState::Retiring { since: now() }
+}
+
+fn revoked() -> AuthorityState {
+    AuthorityState::Revoked { at: now() }
+}
+
+fn activate(name: &str) -> [Operation; 3] {
+    [add(name), advance(name, PREPARED), advance(name, ACTIVE)]
+}
+
+fn try_on(
+    current: &MeshState,
+    evidence: &Evidence,
+    operations: impl IntoIterator<Item = Operation>,
+) -> Result<MeshState, Refusal> {
+    let write = MeshWrite {
+        mesh: "demo".parse().unwrap(),
+        expected: current.generation,
+        operations: operations.into_iter().collect(),
+        history: None,
+    };
+    admit(current, &write, evidence, now())
+}
+
+fn after(operations: impl IntoIterator<Item = Operation>) -> MeshState {
+    try_on(&absent(), &Evidence::new(), operations).unwrap()
+}
+
+fn absent() -> MeshState {
+    MeshState::absent("demo".parse().unwrap())
+}
+
+/// A mesh with mTLS, whose active authority is `name`.
+fn secure(name: &str, ca: CaSpec) -> MeshState {
+    after(
+        [mesh(true, ca), dataplane("demo", "dp")]
+            .into_iter()
+            .chain(activate(name)),
+    )
+}
+
+fn refusal(
+    current: &MeshState,
+    operations: impl IntoIterator<Item = Operation>,
+) -> Option<Refusal> {
+    try_on(current, &Evidence::new(), operations).err()
+}
+
+fn leaf(dataplane: &str, issuer: &str, not_after: Option<Timestamp>) -> Evidence {
+    let proxy = DataplaneId {
+        mesh: "demo".parse().unwrap(),
+        name: dataplane.parse().unwrap(),
+    };
+    let evidence = ProxyEvidence {
+        leaf_issuer: Some(id(issuer)),
+        leaf_not_after: not_after,
+        ..ProxyEvidence::none(proxy.clone(), now())
+    };
+    Evidence::from([(proxy, evidence)])
+}
+
+fn name() -> MeshName {
+    "demo".parse().unwrap()
+}
+
+fn dp(mesh: &str) -> ResourceKey {
+    ResourceKey {
+        mesh: mesh.parse().unwrap(),
+        kind: Kind::Dataplane,
+        name: "dp".parse().unwrap(),
+    }
+}
+
+#[test]
+fn what_belongs_to_another_mesh_is_refused() {
+    let plain = after([mesh(false, builtin())]);
+    let foreign_resource = Refusal::ForeignResource {
+        resource: dp("other"),
+        mesh: name(),
+    };
+    let put = refusal(&plain, [dataplane("other", "dp")]);
+    assert_eq!(put, Some(foreign_resource.clone()));
+    let delete = refusal(&plain, [Operation::DeleteResource(dp("other"))]);
+    assert_eq!(delete, Some(foreign_resource));
+    let foreign = Authority {
+        mesh: "other".parse().unwrap(),
+        ..authority("root", AuthorityState::Staged)
+    };
+    let add = Operation::AddAuthority(foreign, SealedKey(Vec::new()));
+    let expected = Refusal::ForeignAuthority {
+        id: id("root"),
+        owner: "other".parse().unwrap(),
+        mesh: name(),
+    };
+    assert_eq!(refusal(&plain, [add]), Some(expected));
+}
+
+#[test]
+fn a_mesh_stands_and_falls_with_its_mesh_resource() {
+    let expected = Refusal::WithoutMesh {
+        mesh: name(),
+        dependents: vec![dp("demo")],
+    };
+    let secure = secure("builtin-1", builtin());
+    let deleted = refusal(&secure, [delete(Kind::Mesh, "demo")]);
+    assert_eq!(deleted, Some(expected.clone()));
+    assert_eq!(
+        refusal(&absent(), [dataplane("demo", "dp")]),
+        Some(expected)
+    );
+    let expected = Refusal::AuthorityWithoutMesh {
+        id: id("root"),
+        mesh: name(),
+    };
+    assert_eq!(refusal(&absent(), [add("root")]), Some(expected));
+    let all = [delete(Kind::Dataplane, "dp"), delete(Kind::Mesh, "demo")];
+    assert_eq!(try_on(&secure, &Evidence::new(), all), Ok(absent()));
+}
+
+#[test]
+fn an_authority_skips_no_state() {
+    let plain = after([mesh(false, builtin())]);
+    let secure = secure("builtin-1", builtin());
+    let (one, root) = (id("builtin-1"), id("root"));
+    let active = Operation::AddAuthority(authority("root", ACTIVE), SealedKey(Vec::new()));
+    let not_staged = Refusal::NotStaged {
+        id: root,
+        state: ACTIVE,
+    };
+    assert_eq!(refusal(&plain, [active]), Some(not_staged));
+    let again = [add("root"), advance("root", revoked()), add("root")];
+    let expected = Refusal::AlreadyRevoked { id: root };
+    assert_eq!(refusal(&plain, again), Some(expected));
+    let unknown = refusal(&plain, [advance("root", PREPARED)]);
+    assert_eq!(unknown, Some(Refusal::UnknownAuthority { id: root }));
+    let illegal = Refusal::IllegalMove {
+        id: one,
+        illegal: IllegalMove {
+            from: ACTIVE,
+            to: revoked(),
+        },
+    };
+    assert_eq!(
+        refusal(&secure, [advance("builtin-1", revoked())]),
+        Some(illegal)
+    );
+    let not_revoked = Refusal::NotRevoked {
+        id: one,
+        state: ACTIVE,
+    };
+    assert_eq!(
+        refusal(&secure, [Operation::ForgetAuthority(one)]),
+        Some(not_revoked)
+    );
+}
+
+#[test]
+fn with_mtls_exactly_the_chosen_authority_is_active() {
+    let plain = after([mesh(false, builtin())]);
+    let secure = secure("builtin-1", builtin());
+    let none = Some(Refusal::NoActiveAuthority);
+    assert_eq!(refusal(&plain, [mesh(true, builtin())]), none);
+    assert_eq!(refusal(&secure, [advance("builtin-1", retiring())]), none);
+    let two = refusal(&secure, activate("builtin-2"));
+    assert!(matches!(two, Some(Refusal::TwoActive { first, second }) if first < second));
+    let other = refusal(
+        &plain,
+        [mesh(true, builtin())].into_iter().chain(activate("root")),
+    );
+    let expected = Refusal::OtherActive {
+        id: id("root"),
+        origin: authority("root", ACTIVE).origin,
+        ca: builtin(),
+    };
+    assert_eq!(other, Some(expected));
+}
+
+#[test]
+fn the_message_about_the_ca_is_pinned() {
+    assert_eq!(
+        Refusal::CaChangeForbidden.to_string(),
+        "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA"
+    );
+}
+
+#[test]
+fn many_names_are_counted_and_not_listed() {
+    let refusal = Refusal::StillInUse {
+        id: id("root"),
+        dataplanes: (0..9)
+            .flat_map(|n| leaf(&format!("dp-{n}"), "root", None).into_keys())
+            .collect(),
+    };
+    let text = refusal.to_string();
+    assert!(
+        text.contains("demo/dp-0, demo/dp-1, demo/dp-2, 6 more still hold"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_authority_leaves_the_bundle_only_when_nobody_holds_its_leaf() {
+    let rotating = try_on(
+        &secure("builtin-1", builtin()),
+        &Evidence::new(),
+        [advance("builtin-1", retiring())]
+            .into_iter()
+            .chain(activate("builtin-2")),
+    )
+    .unwrap();
+    let revoke = || vec![advance("builtin-1", revoked())];
+    let forget = || {
+        let forget = Operation::ForgetAuthority(id("builtin-1"));
+        vec![advance("builtin-1", revoked()), forget]
+    };
+    let disable = || vec![mesh(false, builtin()), advance("builtin-1", revoked())];
+    let leave = || {
+        vec![
+            delete(Kind::Dataplane, "dp"),
+            advance("builtin-1", revoked()),
+        ]
+    };
+    let late = Some(now() + HOUR);
+    let cases = [
+        (
+            "a leaf that lives",
+            leaf("dp", "builtin-1", late),
+            revoke(),
+            false,
+        ),
+        (
+            "forgotten at once",
+            leaf("dp", "builtin-1", late),
+            forget(),
+            false,
+        ),
+        (
+            "a leaf of unknown end",
+            leaf("dp", "builtin-1", None),
+            revoke(),
+            false,
+        ),
+        (
+            "an expired leaf",
+            leaf("dp", "builtin-1", Some(now())),
+            revoke(),
+            true,
+        ),
+        (
+            "a leaf of another",
+            leaf("dp", "builtin-2", late),
+            revoke(),
+            true,
+        ),
+        ("no evidence", Evidence::new(), revoke(), true),
+        (
+            "disabled with it",
+            leaf("dp", "builtin-1", late),
+            disable(),
+            true,
+        ),
+        (
+            "an unknown proxy",
+            leaf("dp-9", "builtin-1", late),
+            revoke(),
+            true,
+        ),
+        (
+            "a proxy that leaves",
+            leaf("dp", "builtin-1", late),
+            leave(),
+            true,
+        ),
+    ];
+    for (case, evidence, operations, admitted) in cases {
+        let result = try_on(&rotating, &evidence, operations);
+        assert_eq!(result.is_ok(), admitted, "{case}: {result:?}");
+        if let Err(refusal) = result {
+            let dataplanes = evidence.into_keys().collect();
+            let id = id("builtin-1");
+            assert_eq!(refusal, Refusal::StillInUse { id, dataplanes }, "{case}");
+        }
+    }
+}
+
+#[test]
+fn only_a_write_that_revokes_needs_evidence() {
+    let needs = |operations: Vec<Operation>| {
+        needs_evidence(&MeshWrite {
+            mesh: "demo".parse().unwrap(),
+            expected: Generation(0),
+            operations,
+            history: None,
+        })
+    };
+    assert!(!needs(activate("root").into()));
+    assert!(needs(vec![add("root"), advance("root", revoked())]));
+}
+
+#[test]
+fn moving_on_to_the_present_state_keeps_when_that_began() {
+    let state = after(
+        [mesh(false, builtin())]
+            .into_iter()
+            .chain(activate("root"))
+            .chain([advance("root", retiring())]),
+    );
+    let later = AuthorityState::Retiring {
+        since: now() + HOUR,
+    };
+    let next = try_on(&state, &Evidence::new(), [advance("root", later)]).unwrap();
+    assert_eq!(next.authorities[&id("root")].state, retiring());
+}

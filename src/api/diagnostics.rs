@@ -1,0 +1,48 @@
+//! Health, readiness and metrics.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::ApiContext;
+use crate::reconcile::report::{ConditionStatus, ConditionType};
+
+/// OpenMetrics 1.0.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) fn routes() -> Router<ApiContext> {
+    Router::new()
+        .route("/healthy", get("OK\n"))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+async fn ready(State(ctx): State<ApiContext>) -> (StatusCode, String) {
+    if *ctx.ready.borrow() {
+        (StatusCode::OK, "OK\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, waiting_for(&ctx))
+    }
+}
+
+/// Why nothing is served yet, as far as the reconciler says.
+fn waiting_for(ctx: &ApiContext) -> String {
+    let reports = ctx.reports.borrow().clone();
+    let reason = reports
+        .iter()
+        .flat_map(|report| &report.conditions)
+        .find(|condition| {
+            condition.r#type == ConditionType::Ready && condition.status == ConditionStatus::False
+        })
+        .map(|condition| format!(": {}: {}", condition.reason, condition.message));
+    format!("nothing is reconciled yet{}\n", reason.unwrap_or_default())
+}
+
+async fn metrics(State(ctx): State<ApiContext>) -> impl IntoResponse {
+    let current = ctx.serving.borrow().current.clone();
+    let text = ctx.metrics.encode(&current, &(ctx.evidence)());
+    ([(CONTENT_TYPE, OPEN_METRICS)], text)
+}

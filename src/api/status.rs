@@ -1,0 +1,215 @@
+//! How the sources and the meshes stand, and the call that wakes the reconciler.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::ApiContext;
+use super::error::ApiError;
+use super::guard::Connection;
+use crate::model::{
+    AuthorityId, AuthorityState, DataplaneId, Diagnostic, Evidence, Generation, Mesh, MeshName,
+    MeshState, Phase, Revision, SourceName, Strategy, Timestamp,
+};
+use crate::reconcile::report::{Condition, SourceReport};
+
+/// The answer of `GET /status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The sources.
+    pub sources: Vec<SourceStatus>,
+    /// The meshes, in the order of their names.
+    pub meshes: Vec<MeshStatus>,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// The source's name.
+    pub name: SourceName,
+    /// The repository, without credentials.
+    pub repo: String,
+    /// The branch.
+    pub branch: String,
+    /// The path inside the repository.
+    pub path: String,
+    /// The revision that was looked at last.
+    pub attempted_revision: Option<Revision>,
+    /// The last revision that was accepted and written.
+    pub applied_revision: Option<Revision>,
+    /// How it stands.
+    pub conditions: Vec<Condition>,
+    /// What is wrong with the attempted revision.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// How a mesh stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshStatus {
+    /// The mesh.
+    pub name: MeshName,
+    /// Its mTLS.
+    pub mtls: MtlsStatus,
+    /// The store's generation when it was last written.
+    pub generation: Generation,
+    /// The authorities that are not revoked, in the order of their ids.
+    pub authorities: Vec<AuthorityStatus>,
+    /// The transition that runs.
+    pub transition: Option<TransitionStatus>,
+    /// How it stands, where it is not simply as the revision wants it.
+    pub conditions: Vec<Condition>,
+    /// Its dataplanes.
+    pub dataplanes: DataplanesStatus,
+}
+
+/// The mTLS of a mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MtlsStatus {
+    /// Whether proxies must use it.
+    pub enabled: bool,
+    /// `builtin` or `provided`.
+    pub ca: String,
+}
+
+/// One authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityStatus {
+    /// The SHA-256 of its certificate.
+    pub id: AuthorityId,
+    /// `staged`, `prepared`, `active` or `retiring`.
+    pub state: String,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// A transition that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransitionStatus {
+    /// From what.
+    pub from: String,
+    /// To what.
+    pub to: String,
+    /// How.
+    pub strategy: Strategy,
+    /// Where it is.
+    pub phase: Phase,
+    /// Since when it is there.
+    pub since: Timestamp,
+    /// The dataplanes that the gate waits for, as `<mesh>/<name>`.
+    pub awaiting: Vec<String>,
+    /// Whether the gate waits longer than it should.
+    pub stalled: bool,
+}
+
+/// The dataplanes of a mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataplanesStatus {
+    /// How many the store holds.
+    pub known: usize,
+    /// How many of them are connected.
+    pub online: usize,
+}
+
+pub(super) fn routes() -> Router<ApiContext> {
+    Router::new()
+        .route("/status", get(status))
+        .route("/sync", post(sync))
+}
+
+async fn status(State(ctx): State<ApiContext>) -> Json<Status> {
+    let current = ctx.serving.borrow().current.clone();
+    let reports = ctx.reports.borrow().clone();
+    let evidence = (ctx.evidence)();
+    Json(Status {
+        sources: reports.iter().map(SourceStatus::of).collect(),
+        meshes: current
+            .meshes
+            .values()
+            .filter_map(|state| Some(MeshStatus::of(state, state.mesh()?, &reports, &evidence)))
+            .collect(),
+    })
+}
+
+async fn sync(
+    State(ctx): State<ApiContext>,
+    Extension(connection): Extension<Connection>,
+) -> Result<StatusCode, ApiError> {
+    if !connection.is_from_loopback() {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "Could not start a reconcile",
+            "From other machines the API is read-only",
+        ));
+    }
+    ctx.sync.notify_one();
+    Ok(StatusCode::ACCEPTED)
+}
+
+impl SourceStatus {
+    fn of(report: &SourceReport) -> Self {
+        Self {
+            name: report.name.clone(),
+            repo: report.repo.clone(),
+            branch: report.branch.clone(),
+            path: report.path.clone(),
+            attempted_revision: report.attempted.clone(),
+            applied_revision: report.applied.clone(),
+            conditions: report.conditions.clone(),
+            diagnostics: report.diagnostics.clone(),
+        }
+    }
+}
+
+impl MeshStatus {
+    fn of(state: &MeshState, mesh: &Mesh, reports: &[SourceReport], evidence: &Evidence) -> Self {
+        let authorities = state
+            .authorities
+            .values()
+            .filter(|authority| !matches!(authority.state, AuthorityState::Revoked { .. }))
+            .map(|authority| AuthorityStatus {
+                id: authority.id,
+                state: authority.state.name().to_owned(),
+                not_after: authority.not_after,
+            })
+            .collect();
+        let conditions = reports
+            .iter()
+            .filter_map(|report| report.meshes.get(&state.name))
+            .flatten()
+            .cloned()
+            .collect();
+        Self {
+            name: state.name.clone(),
+            mtls: MtlsStatus {
+                enabled: mesh.mtls.enabled,
+                ca: mesh.mtls.ca.kind().to_owned(),
+            },
+            generation: state.generation,
+            authorities,
+            transition: None,
+            conditions,
+            dataplanes: DataplanesStatus::of(state, evidence),
+        }
+    }
+}
+
+impl DataplanesStatus {
+    fn of(state: &MeshState, evidence: &Evidence) -> Self {
+        let connected = |id: &DataplaneId| {
+            evidence
+                .get(id)
+                .is_some_and(|proxy| proxy.connected_since.is_some())
+        };
+        Self {
+            known: state.dataplanes().count(),
+            online: state
+                .dataplanes()
+                .filter(|dataplane| connected(&dataplane.id()))
+                .count(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The sockets, all bound before anything is served.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use super::AppError;
+use crate::config::Config;
+
+/// The file in the state folder that says where the daemon listens.
+const FILE: &str = "listeners.json";
+
+/// The four sockets.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(super) api: TcpListener,
+    pub(super) admin: TcpListener,
+    pub(super) xds: TcpListener,
+    pub(super) diagnostics: TcpListener,
+}
+
+/// Where they are. With port 0 in the configuration, this is how to find out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The HTTP API.
+    pub api: SocketAddr,
+    /// The admin server.
+    pub admin: SocketAddr,
+    /// The xDS server.
+    pub xds: SocketAddr,
+    /// Health and metrics.
+    pub diagnostics: SocketAddr,
+}
+
+impl Listeners {
+    /// Binds all of them, or none.
+    pub(super) async fn bind(config: &Config) -> Result<Self, AppError> {
+        Ok(Self {
+            api: bind("api.port", config.api).await?,
+            admin: bind("admin.local.port", config.admin_local).await?,
+            xds: bind("xds.port", config.xds).await?,
+            diagnostics: bind("diagnostics.port", config.diagnostics).await?,
+        })
+    }
+
+    /// Where they are.
+    pub(super) fn bound(&self) -> Result<Bound, AppError> {
+        let local = |what, listener: &TcpListener, wanted| {
+            listener.local_addr().map_err(|source| AppError::Bind {
+                what,
+                address: wanted,
+                source,
+            })
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Bound {
+            api: local("api.port", &self.api, any)?,
+            admin: local("admin.local.port", &self.admin, any)?,
+            xds: local("xds.port", &self.xds, any)?,
+            diagnostics: local("diagnostics.port", &self.diagnostics, any)?,
+        })
+    }
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| AppError::Bind {
+            what,
+            address,
+            source,
+        })
+}
+
+impl Bound {
+    /// Writes `listeners.json` into the state folder, whole or not at all.
+    pub(super) fn write(&self, state_dir: &Path) -> Result<(), AppError> {
+        let path = state_dir.join(FILE);
+        let write = || -> io::Result<()> {
+            let temporary = path.with_extension("json.new");
+            let mut file = fs::File::create(&temporary)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|source| AppError::StateDir {
+            path: path.clone(),
+            source,
+        })
+    }
+}

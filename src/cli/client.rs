@@ -1,0 +1,183 @@
+//! Calls of a control plane over HTTP.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::Uri;
+use ureq::{Agent, Body};
+
+use super::output::printable;
+use super::{CliError, ErrorKind};
+use crate::api::ErrorBody;
+
+/// Where a control plane listens that nobody configured otherwise.
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:5681";
+/// How long one call may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest answer, in bytes.
+const MAX_ANSWER: u64 = 256 * 1024 * 1024;
+
+/// Which control plane is called.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Address {
+    /// The address of the control plane.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS, global = true)]
+    address: String,
+}
+
+/// A control plane at one address.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+    host: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("`{address}` is not the address of a control plane: {problem}")]
+    Address {
+        address: String,
+        problem: &'static str,
+    },
+    #[error("no control plane answers at {base}")]
+    Unreachable { base: String, source: ureq::Error },
+    #[error("the answer of {url} broke off")]
+    BrokenOff { url: String, source: ureq::Error },
+    #[error("{url} answered with status {status}")]
+    Status { url: String, status: u16 },
+    #[error("the answer of {url} is not what this version of windlass reads")]
+    Format {
+        url: String,
+        source: serde_json::Error,
+    },
+}
+
+impl Client {
+    /// The control plane that `--address` names.
+    pub(crate) fn new(address: &Address) -> Result<Self, CliError> {
+        Self::at(&address.address)
+    }
+
+    /// The server at that address.
+    pub(crate) fn at(address: &str) -> Result<Self, CliError> {
+        // What stands before an `@` may be a password.
+        let shown = address.rsplit('@').next().unwrap_or_default();
+        let refuse = |problem| {
+            CliError::user(CallError::Address {
+                address: printable(shown).into_owned(),
+                problem,
+            })
+            .hint(format!("it looks like {DEFAULT_ADDRESS}"))
+        };
+        let uri: Uri = address.parse().map_err(|_| refuse("it is no URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(refuse("https is not supported by this version")),
+            _ => return Err(refuse("it does not start with http://")),
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(refuse("it has a path"));
+        }
+        let authority = uri.authority().ok_or_else(|| refuse("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(refuse("it holds credentials"));
+        }
+        // What is called is on this machine or named on purpose: a proxy of the environment is
+        // not asked. A control plane redirects nobody.
+        let agent = Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Ok(Self {
+            agent,
+            base: format!("http://{authority}"),
+            host: authority.host().to_owned(),
+        })
+    }
+
+    /// Whether the address is one of this machine's loopback.
+    pub(crate) fn is_local(&self) -> bool {
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        self.host.eq_ignore_ascii_case("localhost")
+            || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// The address, without a slash at the end.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `GET`s a JSON document.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        let url = format!("{}{path}", self.base);
+        let text = self.answer(&url, self.agent.get(&url).call())?;
+        serde_json::from_str(&text).map_err(|source| {
+            let error = CallError::Format { url, source };
+            CliError::new(ErrorKind::Unavailable, error)
+                .hint("does another program, or another version, listen there?")
+        })
+    }
+
+    /// `POST`s a JSON document and returns the text that is answered.
+    pub(crate) fn post(&self, path: &str, body: &impl Serialize) -> Result<String, CliError> {
+        let url = format!("{}{path}", self.base);
+        self.answer(&url, self.agent.post(&url).send_json(body))
+    }
+
+    fn answer(
+        &self,
+        url: &str,
+        sent: Result<ureq::http::Response<Body>, ureq::Error>,
+    ) -> Result<String, CliError> {
+        let mut response = sent.map_err(|source| {
+            let base = self.base.clone();
+            CliError::new(
+                ErrorKind::Unavailable,
+                CallError::Unreachable { base, source },
+            )
+            .hint("`windlass run` starts one; `--address URL` names another")
+        })?;
+        let status = response.status();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
+            .read_to_string()
+            .map_err(|source| {
+                let url = url.to_owned();
+                CliError::new(ErrorKind::Unavailable, CallError::BrokenOff { url, source })
+            })?;
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(refusal(url, status.as_u16(), &text))
+        }
+    }
+}
+
+/// A refused request as the reference prints it: title, details, causes.
+fn refusal(url: &str, status: u16, text: &str) -> CliError {
+    let Ok(body) = serde_json::from_str::<ErrorBody>(text) else {
+        let url = url.to_owned();
+        return CliError::new(ErrorKind::Unavailable, CallError::Status { url, status });
+    };
+    let kind = if status < 500 {
+        ErrorKind::User
+    } else {
+        ErrorKind::Unavailable
+    };
+    let line = format!("{} ({})", printable(&body.title), printable(&body.details));
+    let causes = body
+        .causes
+        .iter()
+        .map(|cause| format!("{}: {}", printable(&cause.field), printable(&cause.message)));
+    causes.fold(CliError::new(kind, line), CliError::cause)
+}

@@ -1,0 +1,127 @@
+//! Diagnostics as text for people: the place, the line and a hint, as rustc prints them.
+//!
+//! What is printed comes from files of others: control characters are replaced,
+//! and lines that may hold a private key are not shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+
+use self::redact::Lines;
+use crate::model::{Diagnostic, Severity};
+
+mod redact;
+
+/// The longest line that is shown, in characters.
+const LONGEST_LINE: usize = 200;
+
+/// Renders diagnostics. `read` gives the text of a file where it is at hand;
+/// `prefix` stands before every path.
+pub(crate) fn render(
+    diagnostics: &[Diagnostic],
+    prefix: &str,
+    color: bool,
+    read: &dyn Fn(&str) -> Option<String>,
+) -> String {
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
+    let mut files: BTreeMap<Arc<str>, Option<Lines>> = BTreeMap::new();
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        let lines = files
+            .entry(diagnostic.file.clone())
+            .or_insert_with(|| read(&diagnostic.file).map(|text| Lines::new(&text)));
+        let shown = lines.as_ref().and_then(|lines| lines.show(diagnostic));
+        text.push_str(&one(diagnostic, prefix, shown, &renderer));
+        text.push_str("\n\n");
+    }
+    text
+}
+
+/// `3 errors and 1 warning`, or nothing where there is none.
+pub(crate) fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
+    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+    let count = |number: usize, word: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {word}")),
+        _ => Some(format!("{number} {word}s")),
+    };
+    let counts = [
+        count(errors, "error"),
+        count(diagnostics.len() - errors, "warning"),
+    ];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    (!counts.is_empty()).then(|| counts.join(" and "))
+}
+
+/// A line that may be shown, and what of it is marked.
+struct Shown {
+    line: String,
+    /// In bytes of `line`.
+    mark: Range<usize>,
+}
+
+impl Shown {
+    /// Whether the mark stands in the column that the diagnostic names.
+    fn is_in_column(&self, column: u32) -> bool {
+        let before = self.line[..self.mark.start].chars().count();
+        u32::try_from(before + 1) == Ok(column)
+    }
+}
+
+fn one(diagnostic: &Diagnostic, prefix: &str, shown: Option<Shown>, renderer: &Renderer) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = if diagnostic.field == "." {
+        printable(&diagnostic.message)
+    } else {
+        printable(&format!("{}: {}", diagnostic.field, diagnostic.message))
+    };
+    let group = level.primary_title(title).id(diagnostic.code.clone());
+    let line = usize::try_from(diagnostic.line).unwrap_or(usize::MAX);
+    let path = printable(&format!("{prefix}{}", diagnostic.file));
+    let snippet = shown.map(|shown| {
+        let in_column = shown.is_in_column(diagnostic.column);
+        let snippet = Snippet::source(shown.line)
+            .line_start(line)
+            .annotation(AnnotationKind::Primary.span(shown.mark));
+        (snippet, in_column)
+    });
+    let origin = || {
+        Origin::path(path.clone())
+            .line(line)
+            .char_column(usize::try_from(diagnostic.column).unwrap_or(usize::MAX))
+    };
+    let mut report = match snippet {
+        Some((snippet, true)) => group.element(snippet.path(path)),
+        Some((snippet, false)) => group.element(origin()).element(snippet),
+        None if diagnostic.file.is_empty() => group.elements(Vec::<Origin<'_>>::new()),
+        None => group.element(origin()),
+    };
+    if let Some(hint) = &diagnostic.hint {
+        report = report.element(Level::HELP.message(printable(hint)));
+    }
+    renderer.render(&[report])
+}
+
+/// A text without control characters and marks that turn the direction of writing.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+        if character.is_control() || turns {
+            let _ = write!(safe, "\\u{{{:x}}}", u32::from(character));
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}

@@ -1,0 +1,250 @@
+//! Turns settings into a valid [`Config`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::keys::{self, Key};
+use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig, StoreConfig};
+use crate::ca::LeafKey;
+use crate::model::HumanDuration;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// The settings that hold, by key.
+pub(super) struct Settings {
+    state_dir: PathBuf,
+    by_path: BTreeMap<&'static str, Setting>,
+}
+
+impl Settings {
+    /// Takes the settings in the order of their precedence, the strongest last.
+    pub(super) fn new(state_dir: PathBuf, settings: impl IntoIterator<Item = Setting>) -> Self {
+        Self {
+            state_dir,
+            by_path: settings
+                .into_iter()
+                .map(|setting| (setting.key.path, setting))
+                .collect(),
+        }
+    }
+
+    /// Validates all of it.
+    pub(super) fn build(&self) -> Result<Config, ConfigError> {
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let config = Config {
+            store: self.store()?,
+            source: self.source()?,
+            encryption_identity: self.state_path(&keys::STORE_ENCRYPTION_IDENTITY)?,
+            advertised_hostname: self.optional(&keys::GENERAL_ADVERTISED_HOSTNAME, hostname)?,
+            api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
+            admin_local: SocketAddr::new(local, self.port(&keys::ADMIN_LOCAL_PORT)?),
+            xds: self.address(&keys::XDS_INTERFACE, &keys::XDS_PORT)?,
+            diagnostics: SocketAddr::new(local, self.port(&keys::DIAGNOSTICS_PORT)?),
+            ca: CaConfig {
+                leaf_lifetime: self.required(&keys::CA_LEAF_LIFETIME, |text| {
+                    duration(text, Duration::from_secs(2), 3650 * DAY)
+                })?,
+                leaf_key: self.required(&keys::CA_LEAF_KEY, |text| match text {
+                    "ecP256" => Ok(LeafKey::EcP256),
+                    "rsa2048" => Ok(LeafKey::Rsa2048),
+                    _ => Err("must be `ecP256` or `rsa2048`".to_owned()),
+                })?,
+            },
+            state_dir: self.state_dir.clone(),
+        };
+        self.check_ports(&config)?;
+        Ok(config)
+    }
+
+    fn source(&self) -> Result<Option<SourceConfig>, ConfigError> {
+        let branch = self.optional(&keys::SOURCE_BRANCH, non_empty)?;
+        let path = self.required(&keys::SOURCE_PATH, inner_path)?;
+        let poll_interval = self.required(&keys::SOURCE_POLL_INTERVAL, |text| {
+            duration(text, Duration::from_secs(1), DAY)
+        })?;
+        let decryption_identity = self.optional_path(&keys::SOURCE_IDENTITY)?;
+        let Some(repo) = self.optional(&keys::SOURCE_REPO, non_empty)? else {
+            return Ok(None);
+        };
+        let repo = if is_local(&repo) {
+            let path = self.resolve(&keys::SOURCE_REPO, &repo);
+            path.to_str().map_or(repo, str::to_owned)
+        } else {
+            repo
+        };
+        Ok(Some(SourceConfig {
+            repo,
+            branch,
+            path,
+            poll_interval,
+            decryption_identity,
+        }))
+    }
+
+    fn store(&self) -> Result<StoreConfig, ConfigError> {
+        self.required(&keys::STORE_TYPE, |text| match text {
+            "sqlite" => Ok(()),
+            "postgres" | "kubernetes" => Err(format!(
+                "`{text}` is not supported by this version; use `sqlite`"
+            )),
+            _ => Err("must be `sqlite`".to_owned()),
+        })?;
+        Ok(StoreConfig::Sqlite {
+            path: self.state_path(&keys::STORE_SQLITE_PATH)?,
+        })
+    }
+
+    fn address(
+        &self,
+        interface: &'static Key,
+        port: &'static Key,
+    ) -> Result<SocketAddr, ConfigError> {
+        let ip = self.required(interface, |text| {
+            IpAddr::from_str(text)
+                .map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".to_owned())
+        })?;
+        Ok(SocketAddr::new(ip, self.port(port)?))
+    }
+
+    fn port(&self, key: &'static Key) -> Result<u16, ConfigError> {
+        self.required(key, |text| {
+            u16::from_str(text).map_err(|_| "must be a port from 0 to 65535".to_owned())
+        })
+    }
+
+    /// A path whose default lies in the state folder.
+    fn state_path(&self, key: &'static Key) -> Result<PathBuf, ConfigError> {
+        Ok(match self.optional_path(key)? {
+            Some(path) => path,
+            None => self.state_dir.join(key.default.unwrap_or_default()),
+        })
+    }
+
+    fn optional_path(&self, key: &'static Key) -> Result<Option<PathBuf>, ConfigError> {
+        let path = self.optional(key, non_empty)?;
+        Ok(path.map(|path| self.resolve(key, &path)))
+    }
+
+    /// A path as its place means it: one in the file starts at the file's folder.
+    fn resolve(&self, key: &Key, path: &str) -> PathBuf {
+        match self.by_path.get(key.path).map(|setting| &setting.place) {
+            Some(Place::File { path: file, .. }) => {
+                file.parent().unwrap_or(Path::new("")).join(path)
+            }
+            _ => PathBuf::from(path),
+        }
+    }
+
+    fn optional<T>(
+        &self,
+        key: &'static Key,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(setting) = self.by_path.get(key.path) else {
+            return Ok(None);
+        };
+        parse(&setting.value)
+            .map(Some)
+            .map_err(|problem| self.invalid(key, problem))
+    }
+
+    fn required<T>(
+        &self,
+        key: &'static Key,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let setting = self.by_path.get(key.path);
+        let text = setting.map_or(key.default.unwrap_or_default(), |setting| &setting.value);
+        parse(text).map_err(|problem| self.invalid(key, problem))
+    }
+
+    fn invalid(&self, key: &Key, problem: String) -> ConfigError {
+        let place = self.by_path.get(key.path).map(|setting| &setting.place);
+        ConfigError::Invalid {
+            subject: key.path.to_owned(),
+            problem,
+            place: place.cloned().unwrap_or(Place::Default),
+        }
+    }
+
+    /// Two servers cannot share an address.
+    fn check_ports(&self, config: &Config) -> Result<(), ConfigError> {
+        let servers = [
+            (&keys::API_PORT, config.api),
+            (&keys::ADMIN_LOCAL_PORT, config.admin_local),
+            (&keys::XDS_PORT, config.xds),
+            (&keys::DIAGNOSTICS_PORT, config.diagnostics),
+        ];
+        for (index, (key, address)) in servers.iter().enumerate() {
+            let taken = servers[..index].iter().find(|(_, other)| {
+                let same_ip = address.ip() == other.ip()
+                    || address.ip().is_unspecified()
+                    || other.ip().is_unspecified();
+                address.port() != 0 && address.port() == other.port() && same_ip
+            });
+            if let Some((other, _)) = taken {
+                // Blame the one that somebody set.
+                let (key, other) = if self.by_path.contains_key(key.path) {
+                    (key, other)
+                } else {
+                    (other, key)
+                };
+                let problem = format!("{} is taken by {}", address.port(), other.path);
+                return Err(self.invalid(key, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a repository is a local path: neither `scheme://…` nor `host:path`.
+fn is_local(repo: &str) -> bool {
+    let first = repo.split('/').next().unwrap_or_default();
+    !first.contains(':')
+}
+
+fn non_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("must not be empty; leave it out instead".to_owned());
+    }
+    if text.contains(char::is_control) {
+        return Err("must not hold control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn inner_path(text: &str) -> Result<String, String> {
+    let text = non_empty(text)?;
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        return Err("must be a path inside the repository".to_owned());
+    }
+    Ok(text)
+}
+
+fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = HumanDuration::from_str(text).map_err(|error| error.to_string())?;
+    if (least..=most).contains(&duration.0) {
+        Ok(duration.0)
+    } else {
+        let (least, most) = (HumanDuration(least), HumanDuration(most));
+        Err(format!("must be from {least} to {most}"))
+    }
+}
+
+fn hostname(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = text.len() <= 253 && text.split('.').all(label);
+    if name || IpAddr::from_str(text).is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a host name or an IP address, without scheme and port".to_owned())
+    }
+}

@@ -1,0 +1,139 @@
+//! The one table of settings. File keys, variables, defaults and
+//! `docs/configuration.md` all follow from it.
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The path in the file, such as `source.pollInterval`.
+    pub(super) path: &'static str,
+    /// The name under which the reference knows it.
+    pub(super) kuma: Option<&'static str>,
+    /// What holds where nobody sets it.
+    pub(super) default: Option<&'static str>,
+    /// What it is, for the documentation.
+    pub(super) about: &'static str,
+}
+
+impl Key {
+    /// The variable, such as `WINDLASS_SOURCE_POLL_INTERVAL`.
+    pub(super) fn variable(&self) -> String {
+        let mut name = "WINDLASS_".to_owned();
+        for c in self.path.chars() {
+            match c {
+                '.' => name.push('_'),
+                c => {
+                    if c.is_ascii_uppercase() {
+                        name.push('_');
+                    }
+                    name.push(c.to_ascii_uppercase());
+                }
+            }
+        }
+        name
+    }
+}
+
+macro_rules! keys {
+    ($($name:ident = $path:literal, $default:expr, $kuma:expr, $about:literal;)*) => {
+        $(pub(super) static $name: Key =
+            Key { path: $path, kuma: $kuma, default: $default, about: $about };)*
+        /// Every setting, in the order of the documentation.
+        pub(super) static ALL: &[&Key] = &[$(&$name),*];
+    };
+}
+
+keys! {
+    SOURCE_REPO = "source.repo", None, None,
+        "The Git repository that holds the desired state: a URL, or the path of a local one. `windlass run` needs it.";
+    SOURCE_BRANCH = "source.branch", None, None,
+        "The branch that is followed; the repository's HEAD where not set.";
+    SOURCE_PATH = "source.path", Some("."), None,
+        "The folder inside the repository that holds the resources.";
+    SOURCE_POLL_INTERVAL = "source.pollInterval", Some("30s"), None,
+        "How often the repository is looked at, 1s at least. A local repository is also watched, so a commit is seen at once.";
+    SOURCE_IDENTITY = "source.decryption.identityFile", None, None,
+        "The age identities, or the SSH private key, that open sealed CA keys.";
+    STORE_TYPE = "store.type", Some("sqlite"), None,
+        "Where the current state is kept: `sqlite`, the embedded store.";
+    STORE_SQLITE_PATH = "store.sqlite.path", Some("windlass.db"), None,
+        "The database file. The default lies in the state folder.";
+    STORE_ENCRYPTION_IDENTITY = "store.encryption.identityFile", Some("store-identity.txt"), None,
+        "The age identity that private keys are encrypted to at rest; made on first run. The default lies in the state folder.";
+    GENERAL_ADVERTISED_HOSTNAME = "general.advertisedHostname", None, Some("KUMA_GENERAL_ADVERTISED_HOSTNAME"),
+        "The host name or address under which other machines reach this control plane.";
+    API_INTERFACE = "api.interface", Some("127.0.0.1"), None,
+        "The address that the HTTP API listens on.";
+    API_PORT = "api.port", Some("5681"), None,
+        "The port of the HTTP API.";
+    ADMIN_LOCAL_PORT = "admin.local.port", Some("5679"), None,
+        "The port of the admin server, which issues dataplane tokens on 127.0.0.1 only.";
+    XDS_INTERFACE = "xds.interface", Some("127.0.0.1"), None,
+        "The address that the xDS server listens on.";
+    XDS_PORT = "xds.port", Some("5678"), None,
+        "The port of the xDS server.";
+    DIAGNOSTICS_PORT = "diagnostics.port", Some("5680"), None,
+        "The port of `/healthy`, `/ready` and `/metrics` on 127.0.0.1.";
+    CA_LEAF_LIFETIME = "ca.leafLifetime", Some("24h"), None,
+        "How long a proxy's certificate lives, from 2s to 3650d. It is renewed at half of it.";
+    CA_LEAF_KEY = "ca.leafKey", Some("ecP256"), None,
+        "The kind of a proxy's key: `ecP256` or `rsa2048`.";
+}
+
+/// Sections that the specification has and this version does not.
+pub(super) const LATER_SECTIONS: [&str; 2] = ["store.postgres", "admin.public"];
+
+/// Starts of variables that the specification has and this version does not.
+pub(super) const LATER_VARIABLES: [&str; 4] = [
+    "WINDLASS_STORE_POSTGRES_",
+    "WINDLASS_ADMIN_PUBLIC_",
+    "KUMA_STORE_POSTGRES_",
+    "KUMA_ADMIN_SERVER_PUBLIC_",
+];
+
+/// Variables that are no keys of the file, with what they are.
+pub(super) const OTHER_VARIABLES: [(&str, &str); 3] = [
+    (
+        "WINDLASS_STATE_DIR",
+        "The state folder, where `--state-dir` is not given. The default is `$XDG_STATE_HOME/windlass`, else `~/.local/state/windlass`.",
+    ),
+    (
+        "WINDLASS_LOG",
+        "What is logged, in the syntax of tracing's `EnvFilter`, such as `info` or `windlass::xds=debug`. The default is `info`.",
+    ),
+    ("WINDLASS_LOG_FORMAT", "`text` (the default) or `json`."),
+];
+
+/// The key of that path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    ALL.iter().copied().find(|key| key.path == path)
+}
+
+/// Whether `path` holds keys and is none itself.
+pub(super) fn is_section(path: &str) -> bool {
+    ALL.iter().any(|key| {
+        key.path
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+/// Whether `path` is a section, or in one, that this version does not support.
+pub(super) fn is_later(path: &str) -> bool {
+    LATER_SECTIONS.iter().any(|section| {
+        path.strip_prefix(section)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// The candidate that `text` was probably meant to be.
+pub(super) fn nearest<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(text, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 4 + 1)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,345 @@
+//! The planner: a pure function from what is and what should be to a plan.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Action, Blocked, Change, MeshPlan, Plan, Risk, Step, authorization, codes, deletion};
+use crate::model::{
+    Current, Desired, DesiredMesh, Diagnostic, Drift, Evidence, Kind, MeshName, MeshState, Origin,
+    ResourceKey, SourceName, Timestamp,
+};
+use crate::transition;
+
+/// The message of every refused change of CA.
+pub const CA_CHANGE_FORBIDDEN: &str =
+    "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
+
+/// Plans how to get from `current` to `desired`.
+///
+/// `evidence` says which proxies are connected; `now` is when the plan is made.
+#[must_use]
+pub fn plan(current: &Current, desired: &Desired, evidence: &Evidence, now: Timestamp) -> Plan {
+    plan_within(None, current, desired, evidence, now)
+}
+
+/// The same for the meshes of `scope` only, for a caller who knows that no
+/// other one has changed since it was planned.
+#[must_use]
+pub fn plan_within(
+    scope: Option<&BTreeSet<MeshName>>,
+    current: &Current,
+    desired: &Desired,
+    evidence: &Evidence,
+    _now: Timestamp,
+) -> Plan {
+    let mut plan = Plan {
+        head: desired.revision.clone(),
+        base: None,
+        generation: current.generation,
+        meshes: Vec::new(),
+        blocked: Vec::new(),
+        diagnostics: Vec::new(),
+    };
+    if let Some(blocked) = empty_source(current, desired) {
+        plan.blocked.push(blocked);
+        plan.diagnostics = diagnostics(&plan);
+        return plan;
+    }
+    let within = |name: &&MeshName| scope.is_none_or(|scope| scope.contains(*name));
+    let owned = current
+        .meshes
+        .values()
+        .filter(|mesh| within(&&mesh.name) && owns_any(mesh, &desired.source))
+        .map(|mesh| &mesh.name);
+    let wanted = desired.meshes.keys().filter(within);
+    let names: BTreeSet<&MeshName> = wanted.chain(owned).collect();
+    for name in names {
+        let absent;
+        let state = if let Some(state) = current.meshes.get(name) {
+            state.as_ref()
+        } else {
+            absent = MeshState::absent(name.clone());
+            &absent
+        };
+        let wanted = desired.meshes.get(name).map(AsRef::as_ref);
+        if let Some(mesh) = plan_mesh(state, wanted, desired, evidence) {
+            plan.meshes.push(mesh);
+        }
+    }
+    deletion::keep_to_budget(&mut plan, &desired.policy.deletion);
+    plan.diagnostics = diagnostics(&plan);
+    plan
+}
+
+/// A source that holds nothing deletes nothing.
+fn empty_source(current: &Current, desired: &Desired) -> Option<Blocked> {
+    if !desired.is_empty() || !desired.held_back.is_empty() {
+        return None;
+    }
+    let resources = current
+        .meshes
+        .values()
+        .flat_map(|mesh| mesh.resources.values())
+        .filter(|stored| stored.origin.is_source(&desired.source))
+        .count();
+    (resources > 0).then_some(Blocked::EmptySource { resources })
+}
+
+fn owns_any(mesh: &MeshState, source: &SourceName) -> bool {
+    mesh.resources
+        .values()
+        .any(|stored| stored.origin.is_source(source))
+}
+
+/// The plan of one mesh; `None` where nothing is to be said.
+fn plan_mesh(
+    current: &MeshState,
+    wanted: Option<&DesiredMesh>,
+    desired: &Desired,
+    evidence: &Evidence,
+) -> Option<MeshPlan> {
+    let mut mesh = MeshPlan {
+        mesh: current.name.clone(),
+        generation: current.generation,
+        changes: Vec::new(),
+        steps: Vec::new(),
+        authorization: Vec::new(),
+        blocked: Vec::new(),
+    };
+    if desired.held_back.contains(&current.name) {
+        mesh.blocked.push(Blocked::Invalid);
+        return Some(mesh);
+    }
+    let difference = Difference::between(current, wanted, &desired.source);
+    let foreign = difference.foreign;
+    mesh.changes = difference.changes;
+    mesh.authorization = authorization::changes(current, wanted, &mesh.changes);
+    mesh.blocked.extend(deletion::obstacles(
+        current,
+        &mesh.changes,
+        desired,
+        evidence,
+    ));
+    if !foreign.is_empty() {
+        mesh.blocked
+            .push(Blocked::OwnedByOthers { resources: foreign });
+    }
+    match actions(current, wanted, &mesh.changes, difference.moved) {
+        Ok(actions) => mesh.steps = number(actions),
+        Err(blocked) => mesh.blocked.push(blocked),
+    }
+    if mesh.changes.is_empty() && mesh.steps.is_empty() && mesh.blocked.is_empty() {
+        return None;
+    }
+    if desired.settled && desired.policy.drift == Drift::Report && !mesh.changes.is_empty() {
+        let resources = mesh
+            .changes
+            .iter()
+            .map(|change| change.resource.clone())
+            .collect();
+        mesh.blocked.push(Blocked::Drifted { resources });
+    }
+    Some(mesh)
+}
+
+/// What differs between a stored mesh and a desired one.
+struct Difference {
+    changes: Vec<Change>,
+    /// Unchanged, but from another file, or from the API until now.
+    moved: Vec<ResourceKey>,
+    /// Wanted here, owned by another source.
+    foreign: Vec<ResourceKey>,
+}
+
+impl Difference {
+    fn between(current: &MeshState, wanted: Option<&DesiredMesh>, source: &SourceName) -> Self {
+        let mut difference = Self {
+            changes: Vec::new(),
+            moved: Vec::new(),
+            foreign: Vec::new(),
+        };
+        for (key, after) in wanted.iter().flat_map(|wanted| &wanted.resources) {
+            let before = current.resources.get(key);
+            match before.map(|before| &before.origin) {
+                Some(Origin::Source { source: owner, .. }) if owner != source => {
+                    difference.foreign.push(key.clone());
+                }
+                Some(Origin::Source { file, .. })
+                    if before.is_some_and(|before| before.digest == after.digest) =>
+                {
+                    if *file != after.location.file {
+                        difference.moved.push(key.clone());
+                    }
+                }
+                Some(Origin::Api {})
+                    if before.is_some_and(|before| before.digest == after.digest) =>
+                {
+                    difference.moved.push(key.clone());
+                }
+                _ => difference.changes.push(Change {
+                    resource: key.clone(),
+                    before: before.cloned(),
+                    after: Some(Arc::clone(after)),
+                }),
+            }
+        }
+        for (key, before) in &current.resources {
+            let wanted = wanted.is_some_and(|wanted| wanted.resources.contains_key(key));
+            if !wanted && before.origin.is_source(source) {
+                difference.changes.push(Change {
+                    resource: key.clone(),
+                    before: Some(Arc::clone(before)),
+                    after: None,
+                });
+            }
+        }
+        difference
+            .changes
+            .sort_by(|a, b| a.resource.cmp(&b.resource));
+        difference
+    }
+}
+
+/// What is done about the differences, in order: authorities, the Mesh,
+/// deletions with dependents first, then what refers to the Mesh.
+fn actions(
+    current: &MeshState,
+    wanted: Option<&DesiredMesh>,
+    changes: &[Change],
+    moved: Vec<ResourceKey>,
+) -> Result<Vec<Action>, Blocked> {
+    let deletes_mesh = changes
+        .iter()
+        .any(|change| change.after.is_none() && change.resource.kind == Kind::Mesh);
+    let deleted = deletion::in_order(changes);
+    let mut actions = Vec::new();
+    if deletes_mesh {
+        if !deleted.is_empty() {
+            actions.push(Action::DeleteResources(deleted));
+        }
+        actions.push(Action::DeleteMesh);
+        return Ok(actions);
+    }
+    let mut trailing = Vec::new();
+    if let Some(wanted) = wanted.filter(|wanted| wanted.mesh().is_some()) {
+        let steps = transition::authority_steps(current, wanted)?;
+        actions.extend(steps.actions);
+        let write = mesh_action(current, wanted, changes);
+        // Turning mTLS off comes before anything that assumes that it is off.
+        match write {
+            Some(Action::DisableMtls) => actions.insert(0, Action::DisableMtls),
+            Some(write) => trailing.push(write),
+            None => {}
+        }
+    }
+    actions.extend(trailing);
+    if !deleted.is_empty() {
+        actions.push(Action::DeleteResources(deleted));
+    }
+    let written: Vec<ResourceKey> = changes
+        .iter()
+        .filter(|change| change.after.is_some() && change.resource.kind != Kind::Mesh)
+        .map(|change| change.resource.clone())
+        .collect();
+    if !written.is_empty() {
+        actions.push(Action::WriteResources(written));
+    }
+    if !moved.is_empty() {
+        actions.push(Action::RecordOrigin(moved));
+    }
+    Ok(actions)
+}
+
+/// How the Mesh resource itself changes.
+fn mesh_action(current: &MeshState, wanted: &DesiredMesh, changes: &[Change]) -> Option<Action> {
+    let key = ResourceKey::mesh(&current.name);
+    changes.iter().find(|change| change.resource == key)?;
+    let after = wanted.mesh()?;
+    let Some(before) = current.mesh() else {
+        return Some(Action::CreateMesh);
+    };
+    Some(match (before.mtls.enabled, after.mtls.enabled) {
+        (false, true) => Action::EnableMtls,
+        (true, false) => Action::DisableMtls,
+        _ if before.mtls.ca.kind() != after.mtls.ca.kind() => Action::ChangeCa,
+        _ => Action::UpdateMesh,
+    })
+}
+
+fn number(actions: Vec<Action>) -> Vec<Step> {
+    (1..)
+        .zip(actions)
+        .map(|(number, action)| Step {
+            number,
+            risk: risk(&action),
+            action,
+            waits_for: None,
+        })
+        .collect()
+}
+
+fn risk(action: &Action) -> Risk {
+    match action {
+        Action::DisableMtls => Risk::Plaintext,
+        Action::EnableMtls => Risk::Disruptive,
+        Action::RevokeAuthority(_) | Action::DeleteMesh => Risk::Destructive,
+        _ => Risk::None,
+    }
+}
+
+/// What the reasons for doing nothing say among the diagnostics of the revision.
+fn diagnostics(plan: &Plan) -> Vec<Diagnostic> {
+    let of_plan = plan.blocked.iter().filter_map(diagnostic);
+    let of_meshes = plan.meshes.iter().flat_map(|mesh| {
+        let key = ResourceKey::mesh(&mesh.mesh);
+        let diagnostics = mesh.blocked.iter().filter_map(diagnostic);
+        diagnostics.map(move |diagnostic| diagnostic.on_resource(&key))
+    });
+    of_plan.chain(of_meshes).collect()
+}
+
+fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
+    let (code, hint) = match blocked {
+        // The revision's own diagnostics say what is invalid.
+        Blocked::Invalid => return None,
+        Blocked::CaChangeForbidden => (
+            codes::CA_CHANGE_FORBIDDEN,
+            "set `mtls.enabled: false` in one commit, change `mtls.ca` in the next, and set \
+             `mtls.enabled: true` again in the one after",
+        ),
+        Blocked::EmptySource { .. } => (
+            codes::EMPTY_SOURCE,
+            "check `source.branch` and `source.path`; to delete everything, keep one resource",
+        ),
+        Blocked::BudgetExceeded { .. } => (
+            codes::BUDGET_EXCEEDED,
+            "delete less at once, or raise `deletion.maxResources` in windlass.yaml in the same \
+             commit",
+        ),
+        Blocked::NeedsApproval { .. } => (
+            codes::NEEDS_APPROVAL,
+            "take the kind out of `deletion.requireApproval` in windlass.yaml in the same commit",
+        ),
+        Blocked::DataplanesConnected { .. } => {
+            (codes::DATAPLANES_CONNECTED, "stop these dataplanes first")
+        }
+        Blocked::OwnedByOthers { .. } => (
+            codes::OWNED_BY_OTHERS,
+            "delete them where they come from, or rename these",
+        ),
+        Blocked::Drifted { .. } => (
+            codes::DRIFTED,
+            "put them back by hand, commit what is stored, or set `drift: heal`",
+        ),
+    };
+    let field = if *blocked == Blocked::CaChangeForbidden {
+        "mtls.ca"
+    } else {
+        "."
+    };
+    Some(
+        Diagnostic::error(code, blocked.to_string())
+            .on_field(field)
+            .hint(hint),
+    )
+}

@@ -1,0 +1,298 @@
+//! Steps and reasons in words.
+
+use std::fmt;
+
+use super::{Action, AuthorityRef, Blocked, MeshPlan, Plan, Risk, Step, Verdict};
+use crate::ca::CertificateInfo;
+use crate::model::{DataplaneId, ResourceKey};
+
+/// The most names that a sentence lists.
+const MAX_NAMES: usize = 5;
+
+impl Action {
+    /// The kind of the step, as in the plan's JSON.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CreateAuthority { .. } => "createAuthority",
+            Self::StageAuthority { .. } => "stageAuthority",
+            Self::PrepareAuthority(_) => "prepareAuthority",
+            Self::ActivateAuthority { .. } => "activateAuthority",
+            Self::RetireAuthority(_) => "retireAuthority",
+            Self::RevokeAuthority(_) => "revokeAuthority",
+            Self::CreateMesh => "createMesh",
+            Self::UpdateMesh => "updateMesh",
+            Self::ChangeCa => "changeCa",
+            Self::EnableMtls => "enableMtls",
+            Self::DisableMtls => "disableMtls",
+            Self::WriteResources(_) => "writeResources",
+            Self::RecordOrigin(_) => "recordOrigin",
+            Self::DeleteResources(_) => "deleteResources",
+            Self::DeleteMesh => "deleteMesh",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateAuthority { ordinal } => {
+                write!(
+                    f,
+                    "create builtin authority {ordinal}: a new root, trusted by nobody yet"
+                )
+            }
+            Self::StageAuthority { name, certificate } => {
+                write!(
+                    f,
+                    "stage provided authority {name}: {}",
+                    Described(certificate)
+                )
+            }
+            Self::PrepareAuthority(authority) => {
+                write!(f, "add {authority} to the trust bundle")
+            }
+            Self::ActivateAuthority {
+                authority,
+                reissues,
+            } if reissues.is_empty() => {
+                write!(f, "sign leaves with {authority}")
+            }
+            Self::ActivateAuthority {
+                authority,
+                reissues,
+            } => {
+                write!(f, "sign leaves with {authority}; new leaves for ")?;
+                list(f, reissues)
+            }
+            Self::RetireAuthority(authority) => write!(f, "stop signing with {authority}"),
+            Self::RevokeAuthority(authority) => {
+                write!(
+                    f,
+                    "drop {authority} from the trust bundle and destroy its key"
+                )
+            }
+            Self::CreateMesh => f.write_str("create the mesh"),
+            Self::UpdateMesh => f.write_str("update the mesh"),
+            Self::ChangeCa => f.write_str("change the CA while mTLS is disabled"),
+            Self::EnableMtls => {
+                f.write_str("enable mTLS: what no permission allows is denied from here on")
+            }
+            Self::DisableMtls => {
+                f.write_str("disable mTLS: traffic is plaintext and permitted from here on")
+            }
+            Self::WriteResources(resources) => {
+                f.write_str("write ")?;
+                list(f, resources)
+            }
+            Self::RecordOrigin(resources) => {
+                f.write_str("note where these come from now: ")?;
+                list(f, resources)
+            }
+            Self::DeleteResources(resources) => {
+                f.write_str("delete ")?;
+                list(f, resources)
+            }
+            Self::DeleteMesh => f.write_str("delete the mesh, its authorities and their keys"),
+        }
+    }
+}
+
+impl fmt::Display for AuthorityRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin(ordinal) => write!(f, "builtin authority {ordinal}"),
+            Self::Id(id) => write!(f, "authority {id}"),
+        }
+    }
+}
+
+/// What a reviewer needs to know of a certificate.
+struct Described<'a>(&'a CertificateInfo);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CertificateInfo {
+            id,
+            spki,
+            subject,
+            not_before,
+            not_after,
+            ..
+        } = self.0;
+        let subject = if subject.is_empty() {
+            "(empty)"
+        } else {
+            subject
+        };
+        write!(
+            f,
+            "fingerprint {id}, SPKI {spki}, subject {subject}, valid from {not_before} to {not_after}"
+        )
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+    for (index, item) in items.iter().take(MAX_NAMES).enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{item}")?;
+    }
+    match items.len().checked_sub(MAX_NAMES) {
+        Some(more @ 1..) => write!(f, " and {more} more"),
+        _ => Ok(()),
+    }
+}
+
+struct List<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, self.0)
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid => f.write_str("the revision has errors"),
+            Self::CaChangeForbidden => f.write_str(super::CA_CHANGE_FORBIDDEN),
+            Self::EmptySource { resources } => write!(
+                f,
+                "the source holds no resource, and an empty source deletes nothing: \
+                 {resources} stored resources stay"
+            ),
+            Self::BudgetExceeded { limit, wanted } => write!(
+                f,
+                "the revision deletes {wanted} resources, more than the {limit} that \
+                 `deletion.maxResources` allows"
+            ),
+            Self::NeedsApproval { resources } => write!(
+                f,
+                "`deletion.requireApproval` keeps these from being deleted: {}",
+                List::<ResourceKey>(resources)
+            ),
+            Self::DataplanesConnected { dataplanes } => write!(
+                f,
+                "the mesh is not deleted while dataplanes are connected: {}",
+                List::<DataplaneId>(dataplanes)
+            ),
+            Self::OwnedByOthers { resources } => write!(
+                f,
+                "these belong to the API or to another source: {}",
+                List::<ResourceKey>(resources)
+            ),
+            Self::Drifted { resources } => write!(
+                f,
+                "these were changed in the store, and `drift: report` leaves them: {}",
+                List::<ResourceKey>(resources)
+            ),
+        }
+    }
+}
+
+impl Blocked {
+    /// The reason in one word, as in a condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::CaChangeForbidden => "CaChangeForbidden",
+            Self::EmptySource { .. } => "EmptySource",
+            Self::BudgetExceeded { .. } => "BudgetExceeded",
+            Self::NeedsApproval { .. } => "NeedsApproval",
+            Self::DataplanesConnected { .. } => "DataplanesConnected",
+            Self::OwnedByOthers { .. } => "OwnedByOthers",
+            Self::Drifted { .. } => "Drifted",
+        }
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Disruptive => "disruptive",
+            Self::Plaintext => "plaintext",
+            Self::Destructive => "destructive",
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+impl MeshPlan {
+    /// The id of one of its steps, `<mesh>/<number>`.
+    #[must_use]
+    pub fn step_id(&self, step: &Step) -> String {
+        format!("{}/{}", self.mesh, step.number)
+    }
+
+    /// Whether the steps may be executed.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+}
+
+impl Plan {
+    /// Whether a safety rule (not an error of the revision) keeps something
+    /// from being done.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        let meshes = self.meshes.iter().flat_map(|mesh| &mesh.blocked);
+        self.blocked
+            .iter()
+            .chain(meshes)
+            .any(|blocked| *blocked != Blocked::Invalid)
+    }
+
+    /// Whether the revision differs from what is stored, as far as it is valid.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.is_blocked()
+            || self.meshes.iter().any(|mesh| {
+                !mesh.changes.is_empty()
+                    || mesh
+                        .steps
+                        .iter()
+                        .any(|s| !matches!(s.action, Action::RecordOrigin(_)))
+            })
+    }
+
+    /// How many resources are created, updated and deleted.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for mesh in &self.meshes {
+            summary.steps += mesh.steps.len();
+            for change in &mesh.changes {
+                match (&change.before, &change.after) {
+                    (None, _) => summary.create += 1,
+                    (Some(_), Some(_)) => summary.update += 1,
+                    (Some(_), None) => summary.delete += 1,
+                }
+            }
+        }
+        summary
+    }
+}
+
+/// The counts of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Summary {
+    /// Resources that are created.
+    pub create: usize,
+    /// Resources that are updated.
+    pub update: usize,
+    /// Resources that are deleted.
+    pub delete: usize,
+    /// Steps.
+    pub steps: usize,
+}

@@ -1,0 +1,91 @@
+//! Plans as JSON, as text and as a pull-request comment.
+
+mod json;
+mod markdown;
+mod text;
+
+pub use json::document;
+pub use markdown::markdown;
+pub use text::text;
+
+use serde_json::Value;
+
+use super::Change;
+
+/// One leaf of a resource that differs.
+struct FieldChange {
+    field: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// The fields that an update changes, in order.
+fn field_changes(change: &Change) -> Vec<FieldChange> {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        return Vec::new();
+    };
+    let mut changes = Vec::new();
+    let (before, after) = (
+        before.resource.to_universal(),
+        after.resource.to_universal(),
+    );
+    compare("", Some(&before), Some(&after), &mut changes);
+    changes
+}
+
+fn compare(
+    field: &str,
+    before: Option<&Value>,
+    after: Option<&Value>,
+    changes: &mut Vec<FieldChange>,
+) {
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (Some(Value::Object(old)), Some(Value::Object(new))) => {
+            let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys {
+                let path = if field.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{field}.{key}")
+                };
+                compare(&path, old.get(key), new.get(key), changes);
+            }
+        }
+        (Some(Value::Array(old)), Some(Value::Array(new))) => {
+            for index in 0..old.len().max(new.len()) {
+                let path = format!("{field}[{index}]");
+                compare(&path, old.get(index), new.get(index), changes);
+            }
+        }
+        _ => changes.push(FieldChange {
+            field: field.to_owned(),
+            before: before.cloned(),
+            after: after.cloned(),
+        }),
+    }
+}
+
+/// A value on one line, cut where it is long.
+fn short(value: Option<&Value>) -> String {
+    const LONGEST: usize = 60;
+    let text = match value {
+        None => return "(none)".to_owned(),
+        Some(Value::String(text)) if !text.contains('\n') => text.clone(),
+        Some(Value::String(text)) => {
+            format!(
+                "({} lines, {})",
+                text.lines().count(),
+                crate::model::Digest::of(text.as_bytes())
+            )
+        }
+        Some(other) => other.to_string(),
+    };
+    if text.starts_with('(') || text.chars().count() <= LONGEST {
+        text
+    } else {
+        text.chars().take(LONGEST).chain(['…']).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! The plan as a pull-request comment.
+
+use std::fmt::{self, Write as _};
+
+use super::{field_changes, short};
+use crate::plan::{MeshPlan, Plan, Risk};
+
+/// Finds the comment again, so that it is updated instead of repeated.
+const MARKER: &str = "<!-- windlass-plan -->";
+
+/// The plan as GitHub-flavoured Markdown.
+#[must_use]
+pub fn markdown(plan: &Plan) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut out, plan);
+    out
+}
+
+fn write(out: &mut String, plan: &Plan) -> fmt::Result {
+    let summary = plan.summary();
+    writeln!(out, "{MARKER}\n## Windlass plan\n")?;
+    if plan.has_changes() {
+        writeln!(
+            out,
+            "**{} to create, {} to update, {} to delete**, in {} steps.",
+            summary.create, summary.update, summary.delete, summary.steps
+        )?;
+    } else {
+        writeln!(out, "No changes.")?;
+    }
+    if let Some(head) = &plan.head {
+        write!(out, "\n`{head}`")?;
+        if let Some(base) = &plan.base {
+            write!(out, " compared with `{base}`")?;
+        }
+        writeln!(out)?;
+    }
+    for diagnostic in &plan.diagnostics {
+        let place = if diagnostic.file.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " `{}:{}:{}`",
+                diagnostic.file, diagnostic.line, diagnostic.column
+            )
+        };
+        let (severity, code) = (diagnostic.severity, &diagnostic.code);
+        write!(
+            out,
+            "\n> **{severity}** {code}{place} `{}`: ",
+            diagnostic.field
+        )?;
+        writeln!(out, "{}", escape(&diagnostic.message))?;
+        if let Some(hint) = &diagnostic.hint {
+            writeln!(out, "> hint: {}", escape(hint))?;
+        }
+    }
+    for blocked in &plan.blocked {
+        writeln!(out, "\n> **blocked** {}", escape(&blocked.to_string()))?;
+    }
+    plan.meshes
+        .iter()
+        .try_for_each(|mesh| write_mesh(out, mesh))
+}
+
+fn write_mesh(out: &mut String, mesh: &MeshPlan) -> fmt::Result {
+    writeln!(out, "\n### Mesh `{}`\n", mesh.mesh)?;
+    for blocked in &mesh.blocked {
+        writeln!(out, "> **blocked** {}\n", escape(&blocked.to_string()))?;
+    }
+    if !mesh.changes.is_empty() {
+        writeln!(out, "```diff")?;
+        for change in &mesh.changes {
+            let sign = match (&change.before, &change.after) {
+                (None, _) => "+",
+                (Some(_), Some(_)) => "!",
+                (Some(_), None) => "-",
+            };
+            writeln!(out, "{sign} {}", change.resource)?;
+            for field in field_changes(change) {
+                let (before, after) = (short(field.before.as_ref()), short(field.after.as_ref()));
+                writeln!(out, "    {}: {before} -> {after}", field.field)?;
+            }
+        }
+        writeln!(out, "```\n")?;
+    }
+    if !mesh.steps.is_empty() {
+        writeln!(out, "| step | what | risk |\n|---|---|---|")?;
+    }
+    for step in &mesh.steps {
+        let risk = if step.risk == Risk::None {
+            String::new()
+        } else {
+            format!("**{}**", step.risk)
+        };
+        writeln!(
+            out,
+            "| {} | {} | {risk} |",
+            step.number,
+            escape(&step.action.to_string())
+        )?;
+    }
+    if !mesh.authorization.is_empty() {
+        writeln!(
+            out,
+            "\n| source | destination | before | after |\n|---|---|---|---|"
+        )?;
+    }
+    for pair in &mesh.authorization {
+        let (source, destination) = (
+            escape(&pair.source.to_string()),
+            escape(&pair.destination.to_string()),
+        );
+        writeln!(
+            out,
+            "| {source} | {destination} | {} | **{}** |",
+            pair.before, pair.after
+        )?;
+    }
+    Ok(())
+}
+
+/// Keeps names and messages from being read as Markdown or HTML.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' | '|' | '*' | '_' | '[' | ']' | '<' | '>' | '#' => {
+                out.push('\\');
+                out.push(character);
+            }
+            '\n' => out.push(' '),
+            _ => out.push(character),
+        }
+    }
+    out
+}

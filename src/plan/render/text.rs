@@ -1,0 +1,131 @@
+//! The plan for people, with or without colour.
+
+use std::fmt::{self, Write as _};
+
+use super::{field_changes, short};
+use crate::plan::{Change, MeshPlan, Plan, Risk, Verdict};
+
+const GREEN: &str = "\u{1b}[32m";
+const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
+const BOLD: &str = "\u{1b}[1m";
+
+/// The plan as text. Diagnostics are not in it: they are printed beside it.
+#[must_use]
+pub fn text(plan: &Plan, color: bool) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = Text { plan, color }.write(&mut out);
+    out
+}
+
+struct Text<'a> {
+    plan: &'a Plan,
+    color: bool,
+}
+
+impl Text<'_> {
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let plan = self.plan;
+        if let Some(head) = &plan.head {
+            write!(out, "Plan for {head}, compared with ")?;
+            match &plan.base {
+                Some(base) => writeln!(out, "{base}")?,
+                None => writeln!(out, "the store at generation {}", plan.generation)?,
+            }
+        }
+        for mesh in &plan.meshes {
+            self.mesh(out, mesh)?;
+        }
+        for blocked in &plan.blocked {
+            writeln!(out, "\n{}: {blocked}", self.paint(RED, "Blocked"))?;
+        }
+        let summary = plan.summary();
+        writeln!(out)?;
+        if plan.has_changes() || summary.steps > 0 {
+            writeln!(
+                out,
+                "Plan: {} to create, {} to update, {} to delete, in {} steps.",
+                summary.create, summary.update, summary.delete, summary.steps
+            )
+        } else {
+            writeln!(out, "No changes.")
+        }
+    }
+
+    fn mesh(&self, out: &mut String, mesh: &MeshPlan) -> fmt::Result {
+        writeln!(
+            out,
+            "\n{}",
+            self.paint(BOLD, &format!("Mesh {}", mesh.mesh))
+        )?;
+        for change in &mesh.changes {
+            self.change(out, change)?;
+        }
+        if !mesh.steps.is_empty() {
+            writeln!(out, "  Steps:")?;
+        }
+        for step in &mesh.steps {
+            write!(out, "    {}. {}", step.number, step.action)?;
+            if let Some(blocked) = &step.waits_for {
+                write!(out, " (waits: {blocked})")?;
+            }
+            if step.risk > Risk::None {
+                let color = if step.risk == Risk::Disruptive {
+                    YELLOW
+                } else {
+                    RED
+                };
+                write!(out, "  {}", self.paint(color, &format!("[{}]", step.risk)))?;
+            }
+            writeln!(out)?;
+        }
+        if !mesh.authorization.is_empty() {
+            writeln!(out, "  Authorization:")?;
+        }
+        for pair in &mesh.authorization {
+            let color = if pair.after == Verdict::Allow {
+                GREEN
+            } else {
+                RED
+            };
+            let (source, destination) = (&pair.source, &pair.destination);
+            let after = self.paint(color, &pair.after.to_string());
+            writeln!(
+                out,
+                "    {source} -> {destination}: {} -> {after}",
+                pair.before
+            )?;
+        }
+        for blocked in &mesh.blocked {
+            writeln!(out, "  {}: {blocked}", self.paint(RED, "Blocked"))?;
+        }
+        Ok(())
+    }
+
+    fn change(&self, out: &mut String, change: &Change) -> fmt::Result {
+        let sign = match (&change.before, &change.after) {
+            (None, _) => self.paint(GREEN, "+"),
+            (Some(_), Some(_)) => self.paint(YELLOW, "~"),
+            (Some(_), None) => self.paint(RED, "-"),
+        };
+        write!(out, "  {sign} {}", change.resource)?;
+        if let Some(after) = &change.after {
+            write!(out, "  ({}:{})", after.location.file, after.location.line)?;
+        }
+        writeln!(out)?;
+        for field in field_changes(change) {
+            let (before, after) = (short(field.before.as_ref()), short(field.after.as_ref()));
+            writeln!(out, "      {}: {before} -> {after}", field.field)?;
+        }
+        Ok(())
+    }
+
+    fn paint(&self, color: &str, text: &str) -> String {
+        if self.color {
+            format!("{color}{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! One pass of the loop: from the head of the branch to the store.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, instrument, warn};
+
+use super::desired::{Gathering, Touched};
+use super::report::{ConditionType, State};
+use super::{Pass, Reconciler, Scope};
+use crate::apply::{Applier, ApplyError};
+use crate::clock;
+use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
+use crate::plan::{self, Action, Blocked, MeshPlan, Plan};
+use crate::source::{Head, Repository, SourceError};
+use crate::state;
+use crate::store::{StoreError, WriteError};
+use crate::telemetry::ReconcileResult;
+
+/// How often a mesh is planned again when others write it at the same time.
+const MAX_CONFLICTS: u32 = 5;
+
+impl Reconciler {
+    /// Looks once, and does what is to be done.
+    #[instrument(skip_all, fields(source = %self.parts.name))]
+    pub async fn pass(&mut self) -> Pass {
+        let started = Instant::now();
+        let result = self.try_pass().await;
+        let outcome = match &result {
+            Ok(Done::Nothing) => ReconcileResult::Unchanged,
+            Ok(Done::Applied) => ReconcileResult::Applied,
+            Ok(Done::HeldBack) => ReconcileResult::HeldBack,
+            Err(_) => ReconcileResult::Failed,
+        };
+        self.parts.metrics.reconciled(outcome, started.elapsed());
+        match result {
+            Ok(_) => Pass::Settled,
+            Err(failure) => {
+                self.report_failure(&failure);
+                Pass::Retry
+            }
+        }
+    }
+
+    async fn try_pass(&mut self) -> Result<Done, Failure> {
+        self.refresh().await?;
+        let head = self.fetch().await?;
+        let revision = match head {
+            Head::Commit(revision) => revision,
+            Head::Empty | Head::Missing => return Ok(self.nothing_to_read(&head)),
+        };
+        let now = clock::now();
+        let touched = self.gather(revision.clone()).await?;
+        match touched {
+            None if self.scope.is_empty() => return Ok(Done::Nothing),
+            None => {}
+            Some(Touched::Everything) => self.scope = Scope::Everything,
+            Some(Touched::Meshes(meshes)) => self.scope.add(meshes),
+        }
+        self.reporter.update(now, |report| report.begin(&revision));
+        debug!(%revision, "reconciling");
+        let verdict = self.reconcile_loaded(&revision).await?;
+        if verdict.ca_change_forbidden.is_empty() {
+            return Ok(self.conclude(&revision, verdict).await?);
+        }
+        // The documented way of changing a CA is three commits; they may have come at once.
+        let verdict = self.catch_up(&revision, verdict).await?;
+        Ok(self.conclude(&revision, verdict).await?)
+    }
+
+    /// Takes in what others wrote to the store.
+    async fn refresh(&mut self) -> Result<(), Failure> {
+        let generation = self.parts.store.generation().await?;
+        if generation == self.current.generation {
+            return Ok(());
+        }
+        let changes = self
+            .parts
+            .store
+            .changes_since(self.current.generation)
+            .await?;
+        let gone = self
+            .current
+            .meshes
+            .keys()
+            .filter(|name| !changes.existing.contains(name));
+        let written = changes.meshes.iter().map(|mesh| &mesh.name);
+        let touched: BTreeSet<MeshName> = gone.chain(written).cloned().collect();
+        let current = Arc::new(state::merge(&self.current, &changes));
+        self.scope.add(touched);
+        self.serve(current).await;
+        Ok(())
+    }
+
+    /// Opens the repository if need be, and asks where its branch is.
+    async fn fetch(&mut self) -> Result<Head, Failure> {
+        let mut gathering = match self.gathering.take() {
+            Some(gathering) => gathering,
+            None => {
+                let config = self.repository_config();
+                let opened = blocking(move || Repository::open(&config)).await?;
+                self.new_gathering(opened?)
+            }
+        };
+        // Watching starts before looking, so that no commit falls in between.
+        let watch = self.watch.take();
+        let (gathering, watch, head) = blocking(move || {
+            let watch = watch.or_else(|| gathering.repository.watch());
+            let head = gathering.repository.fetch();
+            (gathering, watch, head)
+        })
+        .await?;
+        self.gathering = Some(gathering);
+        let head = head?;
+        // The watch of a repository that does not answer may watch what is gone.
+        self.watch = watch;
+        self.reporter
+            .update(clock::now(), |report| report.healthy());
+        Ok(head)
+    }
+
+    /// Loads a revision; `None` where it is loaded already.
+    pub(super) async fn gather(&mut self, revision: Revision) -> Result<Option<Touched>, Failure> {
+        let mut gathering = self.gathering.take().ok_or(Failure::Interrupted)?;
+        let now = clock::now();
+        let (gathering, loaded): (Gathering, _) = blocking(move || {
+            let loaded = gathering.load(&revision, now);
+            if matches!(loaded, Ok(None)) {
+                gathering.state.recheck(now);
+            }
+            (gathering, loaded)
+        })
+        .await?;
+        self.gathering = Some(gathering);
+        Ok(loaded?)
+    }
+
+    /// Plans and applies what is loaded, as far as the scope goes.
+    pub(super) async fn reconcile_loaded(
+        &mut self,
+        revision: &Revision,
+    ) -> Result<Verdict, Failure> {
+        let gathering = self.gathering.as_ref().ok_or(Failure::Interrupted)?;
+        let mut verdict = Verdict {
+            diagnostics: gathering.state.diagnostics(),
+            ..Verdict::default()
+        };
+        if gathering.state.holds_back_commit() {
+            verdict.commit_held_back = true;
+            return Ok(verdict);
+        }
+        let mut desired = gathering.state.desired();
+        desired.settled = self.applied.as_ref() == Some(revision);
+        for _ in 0..MAX_CONFLICTS {
+            let plan = self.plan(&desired);
+            let conflicts = self.execute(&plan, &desired, &mut verdict).await?;
+            if conflicts.is_empty() {
+                self.scope = Scope::Meshes(verdict.unfinished());
+                return Ok(verdict);
+            }
+            self.scope = Scope::Meshes(conflicts);
+            self.refresh().await?;
+        }
+        Err(Failure::Contended)
+    }
+
+    fn plan(&self, desired: &Desired) -> Plan {
+        let evidence = self.parts.evidence.snapshot();
+        let scope = match &self.scope {
+            Scope::Everything => None,
+            Scope::Meshes(meshes) => Some(meshes),
+        };
+        plan::plan_within(scope, &self.current, desired, &evidence, clock::now())
+    }
+
+    /// Applies every mesh that is not blocked, and returns those that someone
+    /// else wrote in between.
+    async fn execute(
+        &mut self,
+        plan: &Plan,
+        desired: &Desired,
+        verdict: &mut Verdict,
+    ) -> Result<BTreeSet<MeshName>, Failure> {
+        let gathering = self.gathering.as_ref().ok_or(Failure::Interrupted)?;
+        let place = |found: &Diagnostic| gathering.state.place(found.clone());
+        verdict
+            .diagnostics
+            .extend(plan.diagnostics.iter().map(place));
+        verdict.blocked.extend(plan.blocked.iter().cloned());
+        let keys = gathering.state.open_keys(
+            plan.meshes
+                .iter()
+                .filter(|mesh| !mesh.is_blocked() && stages(mesh))
+                .map(|m| &m.mesh),
+        );
+        let mut current = Current::clone(&self.current);
+        let mut conflicts = BTreeSet::new();
+        let mut failure = None;
+        for mesh in &plan.meshes {
+            if mesh.is_blocked() {
+                verdict.block(mesh);
+                continue;
+            }
+            let before = current.meshes.get(&mesh.mesh).cloned();
+            let before = before.unwrap_or_else(|| Arc::new(MeshState::absent(mesh.mesh.clone())));
+            let applier = Applier {
+                store: self.parts.store.as_ref(),
+                vault: &self.parts.vault,
+                keys: &keys,
+                now: clock::now(),
+            };
+            match applier.apply(mesh, &before, desired).await {
+                Ok(written) => {
+                    info!(mesh = %mesh.mesh, generation = %written.generation, steps = mesh.steps.len(), "applied");
+                    current.generation = written.generation;
+                    match written.mesh {
+                        Some(state) => current.meshes.insert(mesh.mesh.clone(), state),
+                        None => current.meshes.remove(&mesh.mesh),
+                    };
+                    verdict.applied.insert(mesh.mesh.clone());
+                }
+                Err(ApplyError::Write {
+                    source: WriteError::Conflict { .. },
+                    ..
+                }) => {
+                    conflicts.insert(mesh.mesh.clone());
+                }
+                Err(ApplyError::Write {
+                    source: WriteError::Store(error),
+                    ..
+                }) => {
+                    failure = Some(Failure::Store(error));
+                    break;
+                }
+                Err(error) => verdict.fail(mesh, &error),
+            }
+        }
+        if !verdict.applied.is_empty() {
+            self.serve(Arc::new(current)).await;
+        }
+        failure.map_or(Ok(conflicts), Err)
+    }
+
+    /// Serves a new current state.
+    async fn serve(&mut self, current: Arc<Current>) {
+        self.current = Arc::clone(&current);
+        for unusable in self.parts.publisher.publish(current).await {
+            error!(mesh = %unusable.mesh, error = %crate::telemetry::chain(&unusable), "no new certificates");
+        }
+    }
+
+    /// Says how the pass ended, and remembers it.
+    async fn conclude(
+        &mut self,
+        revision: &Revision,
+        verdict: Verdict,
+    ) -> Result<Done, StoreError> {
+        let now = clock::now();
+        let complete = verdict.is_complete();
+        if complete && self.applied.as_ref() != Some(revision) {
+            let applied = Some(revision.clone());
+            let status = SourceStatus {
+                source: self.parts.name.clone(),
+                applied,
+            };
+            self.parts.store.put_source_status(&status).await?;
+            self.applied = Some(revision.clone());
+            self.parts.metrics.source_applied(&self.parts.name, now);
+        }
+        for diagnostic in verdict.diagnostics.iter().filter(|found| found.is_error()) {
+            warn!(
+                code = diagnostic.code, file = %diagnostic.file, line = diagnostic.line,
+                "{}", diagnostic.message
+            );
+        }
+        self.ready.send_replace(true);
+        let done = if !complete {
+            Done::HeldBack
+        } else if verdict.applied.is_empty() {
+            Done::Nothing
+        } else {
+            Done::Applied
+        };
+        self.reporter
+            .update(now, |report| report.conclude(revision, verdict));
+        Ok(done)
+    }
+
+    /// The branch has no commit: what was applied stays.
+    fn nothing_to_read(&mut self, head: &Head) -> Done {
+        let (reason, message) = match head {
+            Head::Missing => (
+                "BranchMissing",
+                "the branch is gone; what was applied stays",
+            ),
+            _ => (
+                "BranchEmpty",
+                "the branch has no commit yet; what was applied stays",
+            ),
+        };
+        self.reporter.update(clock::now(), |report| {
+            report.set(ConditionType::Ready, State::no(reason, message));
+            report.set(ConditionType::Reconciling, State::no(reason, message));
+            report.set(ConditionType::Stalled, State::yes(reason, message));
+        });
+        Done::HeldBack
+    }
+
+    fn report_failure(&mut self, failure: &Failure) {
+        let message = crate::telemetry::chain(failure).to_string();
+        warn!(error = %message, "reconciliation failed, trying again");
+        let source = matches!(failure, Failure::Source(_));
+        self.reporter.update(clock::now(), |report| {
+            report.fail(failure.reason(), &message, source)
+        });
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Nothing,
+    Applied,
+    HeldBack,
+}
+
+/// A pass that failed for a reason that may go away.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("the source could not be read")]
+    Source(#[source] Arc<SourceError>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("others keep writing the same meshes")]
+    Contended,
+    #[error("reading the source was interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "SourceUnavailable",
+            Self::Store(_) => "StoreUnavailable",
+            Self::Contended => "Contended",
+            Self::Interrupted => "Interrupted",
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::Source(Arc::new(error))
+    }
+}
+
+impl From<Arc<SourceError>> for Failure {
+    fn from(error: Arc<SourceError>) -> Self {
+        Self::Source(error)
+    }
+}
+
+/// What became of a revision.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) commit_held_back: bool,
+    pub(super) blocked: Vec<Blocked>,
+    pub(super) meshes: std::collections::BTreeMap<MeshName, Vec<(String, String)>>,
+    pub(super) applied: BTreeSet<MeshName>,
+    pub(super) ca_change_forbidden: BTreeSet<MeshName>,
+}
+
+impl Verdict {
+    fn block(&mut self, mesh: &MeshPlan) {
+        let reasons = mesh
+            .blocked
+            .iter()
+            .map(|b| (b.reason().to_owned(), b.to_string()));
+        self.meshes.insert(mesh.mesh.clone(), reasons.collect());
+        if mesh.blocked.contains(&Blocked::CaChangeForbidden) {
+            self.ca_change_forbidden.insert(mesh.mesh.clone());
+        }
+    }
+
+    fn fail(&mut self, mesh: &MeshPlan, error: &ApplyError) {
+        let message = crate::telemetry::chain(error).to_string();
+        error!(mesh = %mesh.mesh, error = %message, "not applied");
+        self.meshes
+            .insert(mesh.mesh.clone(), vec![("ApplyFailed".to_owned(), message)]);
+    }
+
+    /// The meshes that the next pass has to look at again.
+    fn unfinished(&self) -> BTreeSet<MeshName> {
+        self.meshes.keys().cloned().collect()
+    }
+
+    /// Whether all of the revision is stored.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.commit_held_back && self.blocked.is_empty() && self.meshes.is_empty()
+    }
+}
+
+fn stages(mesh: &MeshPlan) -> bool {
+    mesh.steps
+        .iter()
+        .any(|step| matches!(step.action, Action::StageAuthority { .. }))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Failure::Interrupted)
+}

@@ -1,0 +1,198 @@
+//! The CA and mTLS state machine: the legal next steps of a mesh.
+//!
+//! Level-triggered: the steps follow from what is current and what is
+//! desired, never from a remembered position. [`crate::plan`] asks for them.
+
+use std::collections::BTreeMap;
+
+use crate::ca::CertificateInfo;
+use crate::model::{
+    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DesiredMesh, Mesh, MeshState,
+    ResourceName,
+};
+use crate::plan::{Action, AuthorityRef, Blocked};
+
+/// The authority steps of a mesh, around the write of its Mesh resource.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthoritySteps {
+    /// In the order in which they are done.
+    pub actions: Vec<Action>,
+}
+
+/// The authority that a Mesh wants to sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    /// A builtin one that the mesh has.
+    Builtin(u32),
+    /// A builtin one that is to be made.
+    NewBuiltin(u32),
+    /// A provided one.
+    Provided(AuthorityId),
+}
+
+/// The steps that give `desired` the authorities it asks for.
+///
+/// # Errors
+///
+/// [`Blocked::CaChangeForbidden`] where another authority would sign while
+/// mTLS is enabled, [`Blocked::Invalid`] where the revision names no CA.
+pub fn authority_steps(
+    current: &MeshState,
+    desired: &DesiredMesh,
+) -> Result<AuthoritySteps, Blocked> {
+    let mesh = desired.mesh().ok_or(Blocked::Invalid)?;
+    let provided = provided_certificates(desired);
+    let target = target(current, mesh, &provided)?;
+    let active = current.active_authority();
+    let changes = active.is_some_and(|active| !target.is(active));
+    if changes && current.mesh().is_some_and(|mesh| mesh.mtls.enabled) {
+        return Err(Blocked::CaChangeForbidden);
+    }
+
+    let mut actions = Vec::new();
+    for (name, certificate) in &provided {
+        let known = current.authorities.get(&certificate.id);
+        if known.is_none_or(|known| is_revoked(known)) {
+            actions.push(Action::StageAuthority {
+                name: (*name).clone(),
+                certificate: certificate.clone(),
+            });
+        }
+    }
+    if let Target::NewBuiltin(ordinal) = target {
+        actions.push(Action::CreateAuthority { ordinal });
+    }
+    let outgoing = active.filter(|_| changes);
+    if outgoing.is_some() || active.is_none() {
+        actions.extend(hand_over(current, desired, mesh, &target, outgoing));
+    }
+    // What no ProvidedCa holds any more and nobody trusts is not kept.
+    for authority in current.authorities.values() {
+        let wanted = provided
+            .values()
+            .any(|certificate| certificate.id == authority.id);
+        if authority.state == AuthorityState::Staged && !wanted && !target.is(authority) {
+            actions.push(Action::RevokeAuthority(reference(authority)));
+        }
+    }
+    if let Some(outgoing) = outgoing {
+        // A root that leaves but is still in Git goes back to the start of its life.
+        for (name, certificate) in &provided {
+            if certificate.id == outgoing.id {
+                actions.push(Action::StageAuthority {
+                    name: (*name).clone(),
+                    certificate: certificate.clone(),
+                });
+            }
+        }
+    }
+    Ok(AuthoritySteps { actions })
+}
+
+/// The steps from one signing authority to the next while nobody needs either.
+fn hand_over(
+    current: &MeshState,
+    desired: &DesiredMesh,
+    mesh: &Mesh,
+    target: &Target,
+    outgoing: Option<&Authority>,
+) -> Vec<Action> {
+    let authority = target.reference();
+    let state = current
+        .authorities
+        .values()
+        .find(|authority| target.is(authority))
+        .map(|authority| authority.state);
+    let mut actions = Vec::new();
+    if !state.is_some_and(AuthorityState::is_trusted) {
+        actions.push(Action::PrepareAuthority(authority.clone()));
+    }
+    actions.extend(outgoing.map(|old| Action::RetireAuthority(reference(old))));
+    let reissues = if mesh.mtls.enabled {
+        desired
+            .dataplanes()
+            .map(crate::model::Dataplane::id)
+            .collect()
+    } else {
+        Vec::new()
+    };
+    actions.push(Action::ActivateAuthority {
+        authority,
+        reissues,
+    });
+    actions.extend(outgoing.map(|old| Action::RevokeAuthority(reference(old))));
+    actions
+}
+
+fn provided_certificates(desired: &DesiredMesh) -> BTreeMap<&ResourceName, CertificateInfo> {
+    desired
+        .provided_cas()
+        .filter_map(|(ca, _)| Some((&ca.name, CertificateInfo::from_pem(&ca.cert).ok()?)))
+        .collect()
+}
+
+fn target(
+    current: &MeshState,
+    mesh: &Mesh,
+    provided: &BTreeMap<&ResourceName, CertificateInfo>,
+) -> Result<Target, Blocked> {
+    match &mesh.mtls.ca {
+        CaSpec::Provided { name: Some(name) } => {
+            let certificate = provided.get(name).ok_or(Blocked::Invalid)?;
+            Ok(Target::Provided(certificate.id))
+        }
+        CaSpec::Provided { name: None } => {
+            let mut certificates = provided.values();
+            match (certificates.next(), certificates.next()) {
+                (Some(only), None) => Ok(Target::Provided(only.id)),
+                _ => Err(Blocked::Invalid),
+            }
+        }
+        CaSpec::Builtin {} => {
+            let ordinals = || {
+                current
+                    .authorities
+                    .values()
+                    .filter_map(|authority| match authority.origin {
+                        AuthorityOrigin::Builtin { ordinal } => Some((ordinal, authority)),
+                        AuthorityOrigin::Provided { .. } => None,
+                    })
+            };
+            let usable = ordinals().filter(|(_, authority)| !is_revoked(authority));
+            Ok(match usable.map(|(ordinal, _)| ordinal).max() {
+                Some(ordinal) => Target::Builtin(ordinal),
+                None => Target::NewBuiltin(ordinals().map(|(o, _)| o).max().unwrap_or(0) + 1),
+            })
+        }
+    }
+}
+
+impl Target {
+    fn is(&self, authority: &Authority) -> bool {
+        match (self, &authority.origin) {
+            (Self::Builtin(wanted), AuthorityOrigin::Builtin { ordinal }) => wanted == ordinal,
+            (Self::Provided(id), AuthorityOrigin::Provided { .. }) => *id == authority.id,
+            _ => false,
+        }
+    }
+
+    fn reference(&self) -> AuthorityRef {
+        match self {
+            Self::Builtin(ordinal) | Self::NewBuiltin(ordinal) => AuthorityRef::Builtin(*ordinal),
+            Self::Provided(id) => AuthorityRef::Id(*id),
+        }
+    }
+}
+
+/// Names an authority the way a step does.
+#[must_use]
+pub fn reference(authority: &Authority) -> AuthorityRef {
+    match authority.origin {
+        AuthorityOrigin::Builtin { ordinal } => AuthorityRef::Builtin(ordinal),
+        AuthorityOrigin::Provided { .. } => AuthorityRef::Id(authority.id),
+    }
+}
+
+fn is_revoked(authority: &Authority) -> bool {
+    matches!(authority.state, AuthorityState::Revoked { .. })
+}

@@ -1,0 +1,82 @@
+//! What outlives the daemon: the repository and the state folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::Daemon;
+use super::repo::{EXAMPLES, Repo};
+
+/// A repository and a state folder in a temporary folder.
+pub(crate) struct Site {
+    pub(crate) repo: Repo,
+    settings: Vec<(String, String)>,
+    home: TempDir,
+}
+
+impl Site {
+    /// A site that reconciles the sample repository.
+    pub(crate) fn from_examples() -> Self {
+        Self::new(Repo::from_examples)
+    }
+
+    /// A site that reconciles these files.
+    pub(crate) fn from_files(files: &[(&str, &str)]) -> Self {
+        Self::new(|path| {
+            let repo = Repo::init(path);
+            let files: Vec<(&str, Option<&str>)> = files
+                .iter()
+                .map(|(name, content)| (*name, Some(*content)))
+                .collect();
+            repo.commit(&files, "the first commit");
+            repo
+        })
+    }
+
+    fn new(make: impl FnOnce(&Path) -> Repo) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(home.path().join("state")).expect("a state folder");
+        Self {
+            repo: make(&home.path().join("repo")),
+            settings: Vec::new(),
+            home,
+        }
+    }
+
+    /// Gives the daemon an environment variable, such as `WINDLASS_CA_LEAF_LIFETIME`.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The environment variables beside the ones of every site.
+    pub(crate) fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// The state folder.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
+    /// The configuration file, written anew.
+    pub(crate) fn config(&self) -> PathBuf {
+        let path = self.home.path().join("config.yaml");
+        let text = format!(
+            "source:\n  repo: '{repo}'\n  branch: main\n  decryption:\n    identityFile: '{identity}'\n\
+             api: {{port: 0}}\nadmin: {{local: {{port: 0}}}}\nxds: {{port: 0}}\ndiagnostics: {{port: 0}}\n",
+            repo = self.repo.path().display(),
+            identity = Path::new(EXAMPLES).join("demo-identity.txt").display(),
+        );
+        fs::write(&path, text).expect("a configuration file");
+        path
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub(crate) fn start(&self) -> Daemon {
+        let mut daemon = Daemon::spawn(self);
+        daemon.wait_until_ready();
+        daemon
+    }
+}

@@ -1,0 +1,123 @@
+//! A TLS client that looks at the server's certificate and judges nothing: the
+//! test judges.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+};
+
+use super::mesh_ca::ClientIdentity;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The certificate that the server at `address` shows.
+pub(crate) fn shown(address: &str) -> Result<CertificateDer<'static>, String> {
+    let mut stream = connect(address, None)?;
+    while stream.conn.is_handshaking() {
+        stream
+            .conn
+            .complete_io(&mut stream.sock)
+            .map_err(|error| error.to_string())?;
+    }
+    stream
+        .conn
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .map(|leaf| leaf.clone().into_owned())
+        .ok_or_else(|| "the server showed no certificate".to_owned())
+}
+
+/// What the HTTP server at `address` says to a client that proves itself so.
+pub(crate) fn ask(address: &str, client: &ClientIdentity) -> Result<String, String> {
+    let mut stream = connect(address, Some(client))?;
+    let request = b"GET / HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n";
+    let mut answer = String::new();
+    stream
+        .write_all(request)
+        .and_then(|()| stream.read_to_string(&mut answer))
+        .map_err(|error| error.to_string())?;
+    Ok(answer)
+}
+
+fn connect(
+    address: &str,
+    client: Option<&ClientIdentity>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+    let config = match client {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder
+            .with_client_auth_cert(vec![client.certificate.clone()], client.key.clone_key())
+            .map_err(|error| error.to_string())?,
+    };
+    let name = ServerName::try_from("echo.invalid").map_err(|error| error.to_string())?;
+    let connection =
+        ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
+    socket
+        .set_read_timeout(Some(TIMEOUT))
+        .and_then(|()| socket.set_write_timeout(Some(TIMEOUT)))
+        .map_err(|error| error.to_string())?;
+    Ok(StreamOwned::new(connection, socket))
+}
+
+/// Takes every chain, but only from who holds the key.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,5 +1,7 @@
 //! `windlass generate`
 
+use std::io::{self, IsTerminal as _};
+
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -65,7 +67,9 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
         valid_for: wanted.valid_for,
     };
     let token = admin.post("/tokens", &request)?;
-    print(terminal, &format!("{}\n", token.trim_end()))
+    // Envoy puts a token file into a header as it is, and gRPC refuses a header with a line end.
+    let end = if io::stdout().is_terminal() { "\n" } else { "" };
+    print(terminal, &format!("{}{end}", token.trim_end()))
 }
 
 /// Elsewhere the catalog's address would be one of this machine: another control plane's, or nobody's.

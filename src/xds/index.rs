@@ -90,10 +90,14 @@ impl Drop for Proxy {
 
 /// A stream's place in the index. The proxy leaves with its last one.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct Subscription(Arc<Proxy>);
+
+impl Subscription {
     /// What the proxy is to be told.
-    pub feed: watch::Receiver<Feed>,
-    _proxy: Arc<Proxy>,
+    #[must_use]
+    pub fn feed(&self) -> watch::Receiver<Feed> {
+        self.0.feed.clone()
+    }
 }
 
 /// The store knows no such dataplane.
@@ -155,10 +159,8 @@ impl Index {
             .meshes
             .get(&id.mesh)
             .and_then(|mesh| mesh.get(&id.name));
-        if let Some(proxy) = known.and_then(Weak::upgrade)
-            && !matches!(*proxy.targets.borrow(), Target::Gone)
-        {
-            return Ok(Subscription::of(proxy));
+        if let Some(proxy) = known.and_then(Weak::upgrade) {
+            return Ok(Subscription(proxy));
         }
         let target = match inner.serving.current.meshes.get(&id.mesh) {
             Some(mesh) => {
@@ -176,7 +178,7 @@ impl Index {
             .entry(id.mesh.clone())
             .or_default()
             .insert(id.name.clone(), Arc::downgrade(&proxy));
-        Ok(Subscription::of(proxy))
+        Ok(Subscription(proxy))
     }
 
     /// Whether the store knows a dataplane.
@@ -208,15 +210,6 @@ impl Index {
     }
 }
 
-impl Subscription {
-    fn of(proxy: Arc<Proxy>) -> Self {
-        Self {
-            feed: proxy.feed.clone(),
-            _proxy: proxy,
-        }
-    }
-}
-
 impl Inner {
     /// Takes in a published state.
     fn follow(&mut self, serving: &Arc<Serving>) {
@@ -237,6 +230,8 @@ impl Inner {
                 let target = mesh.map_or(Target::Gone, |mesh| {
                     Target::of(mesh, name, bundle.as_ref(), serving)
                 });
+                // A deleted dataplane that comes back is another proxy.
+                let stays = !matches!(target, Target::Gone);
                 proxy.targets.send_if_modified(|current| {
                     let differs = !current.is_same(&target);
                     if differs {
@@ -244,7 +239,7 @@ impl Inner {
                     }
                     differs
                 });
-                true
+                stays
             });
             !proxies.is_empty()
         });

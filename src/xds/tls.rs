@@ -47,7 +47,7 @@ pub enum TlsError {
     Store(#[from] StoreError),
     /// The CA in the store cannot be sealed or opened.
     #[error("the CA of the xDS server cannot be sealed or opened")]
-    Vault(#[from] VaultError),
+    Vault(#[source] Box<VaultError>),
     /// The CA in the store is not what was put there.
     #[error("the CA of the xDS server in the store cannot be read: {problem}")]
     Damaged {
@@ -76,6 +76,12 @@ pub enum TlsError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<VaultError> for TlsError {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(Box::new(error))
+    }
 }
 
 /// The CA of the xDS server and the certificate that the server shows now.
@@ -120,12 +126,12 @@ impl ServerIdentity {
         now: Timestamp,
     ) -> Result<Self, TlsError> {
         let known = store.secrets(SECRET).await?;
-        let sealed = match known.into_iter().find(|(name, _)| name == SECRET) {
-            Some((_, sealed)) => sealed,
-            None => {
-                let made = vault.seal(&create_ca(now)?)?;
-                store.put_secret_if_absent(SECRET, &made).await?
-            }
+        let known = known.into_iter().find(|(name, _)| name == SECRET);
+        let sealed = if let Some((_, sealed)) = known {
+            sealed
+        } else {
+            let made = vault.seal(&create_ca(now)?)?;
+            store.put_secret_if_absent(SECRET, &made).await?
         };
         Self::from_ca(&vault.unseal(&sealed)?, names, now)
     }

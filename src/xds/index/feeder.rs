@@ -14,9 +14,9 @@ use crate::xds::snapshot::{LeafSpec, Snapshot, View};
 
 /// How long to wait after a leaf could not be issued; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// The longest sleep: the clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 pub(super) struct Feeder {
     pub(super) dataplane: DataplaneId,

@@ -26,7 +26,7 @@ use crate::xds::to_envoy::SECRET_TYPE;
 /// How long a response waits for the answer to the one before it.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The longest sleep: the clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 /// Serves one stream. Ends without a status when the proxy is gone.
 pub(super) async fn run<P: Protocol>(
@@ -57,7 +57,7 @@ pub(super) async fn run<P: Protocol>(
         dataplane: dataplane.clone(),
         snapshot: Arc::default(),
     };
-    let feed = subscription.feed.clone();
+    let feed = subscription.feed();
     let result = stream.serve(claims, first, inbound, items, feed).await;
     let code = result.as_ref().err().map(Status::code);
     tracing::info!(%dataplane, protocol = P::NAME, ?code, "stream closed");

@@ -96,7 +96,7 @@ impl Envoy {
                 "1",
                 "--disable-hot-restart",
                 "--log-level",
-                "info",
+                "warning",
             ])
             .current_dir(dir.path())
             .stdin(Stdio::null())

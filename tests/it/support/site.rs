@@ -1,6 +1,7 @@
 //! What outlives the daemon: the repository and the state folder.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -37,6 +38,9 @@ impl Site {
     fn new(make: impl FnOnce(&Path) -> Repo) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(home.path().join("state")).expect("a state folder");
+        let identity = home.path().join("identity.txt");
+        fs::copy(Path::new(EXAMPLES).join("demo-identity.txt"), &identity).expect("an identity");
+        fs::set_permissions(&identity, Permissions::from_mode(0o600)).expect("a private identity");
         Self {
             repo: make(&home.path().join("repo")),
             settings: Vec::new(),
@@ -67,7 +71,7 @@ impl Site {
             "source:\n  repo: '{repo}'\n  branch: main\n  decryption:\n    identityFile: '{identity}'\n\
              api: {{port: 0}}\nadmin: {{local: {{port: 0}}}}\nxds: {{port: 0}}\ndiagnostics: {{port: 0}}\n",
             repo = self.repo.path().display(),
-            identity = Path::new(EXAMPLES).join("demo-identity.txt").display(),
+            identity = self.home.path().join("identity.txt").display(),
         );
         fs::write(&path, text).expect("a configuration file");
         path

@@ -359,7 +359,12 @@ fn open(path: &Path, location: &Location) -> Result<git2::Repository, SourceErro
         let source = GitError::new(&error, location);
         match error.code() {
             ErrorCode::NotFound => SourceError::NotFound { repo, source },
-            ErrorCode::Owner => SourceError::Owner { repo, source },
+            ErrorCode::Owner => {
+                // Git wants the whole path to be told.
+                let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                let repo = whole.display().to_string();
+                SourceError::Owner { repo, source }
+            }
             _ => SourceError::Open { repo, source },
         }
     })

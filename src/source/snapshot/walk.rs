@@ -165,8 +165,11 @@ impl<'git> Walk<'git> {
             } else {
                 name.ends_with(b".yaml") || name.ends_with(b".yml")
             };
-            let place = format!("{path}{}", String::from_utf8_lossy(name));
-            if !wanted || here.new.rules.ignore(&place, is_folder) {
+            if !wanted {
+                continue;
+            }
+            let place = here.place(&String::from_utf8_lossy(name));
+            if here.new.rules.ignore(&place, is_folder) {
                 continue;
             }
             let Some(name) = sound(name) else {

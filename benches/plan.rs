@@ -4,6 +4,12 @@
 //! planning grows from 1,000 to 10,000 resources (10 is linear), and how
 //! applying compares with inserting the same rows with bare SQL.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints what it measures and has nobody to report an error to"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

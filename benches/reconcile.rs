@@ -5,6 +5,12 @@
 //! grow. The first must not grow at all; the second no more than reading the
 //! Git tree does, which is measured beside it with nothing but libgit2.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints what it measures and has nobody to report an error to"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -119,7 +125,7 @@ async fn reconciler(folder: &Path) -> Reconciler {
         name: "default".parse().expect("a name"),
         cache_dir: folder.join("cache"),
         identities: Identities::none(),
-        leaf_lifetime: Duration::from_secs(86_400),
+        leaf_lifetime: Duration::from_hours(24),
         store: Arc::clone(&store),
         vault: Arc::clone(&vault),
         publisher: Arc::new(Publisher::new(store, vault)),

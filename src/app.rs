@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::api::{self, ApiContext};
 use crate::clock;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, SourceConfig, StoreConfig};
 use crate::model::SourceName;
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
@@ -61,25 +61,16 @@ impl App {
     /// # Errors
     ///
     /// Fails when the state folder, the store, a key or a listener cannot be had.
-    pub async fn start(config: Config) -> Result<Self, AppError> {
+    pub async fn start(mut config: Config) -> Result<Self, AppError> {
         let source = config.source.clone().ok_or(AppError::NoSource)?;
-        create_state_dir(&config.state_dir)?;
-        let lock = lock(&config.state_dir)?;
-        let identities = match &source.decryption_identity {
-            Some(path) => Identities::load(path).map_err(AppError::DecryptionIdentity)?,
-            None => Identities::none(),
-        };
-        let vault = Vault::open_or_create(&config.encryption_identity).map_err(AppError::Vault)?;
-        let vault = Arc::new(vault);
-        let store = open_store(&config.store).await?;
-        let tokens = Keyring::load_or_create(store.as_ref(), &vault).await;
-        let tokens = Arc::new(tokens.map_err(AppError::Tokens)?);
-        let names = xds::tls::server_names(config.advertised_hostname.as_deref());
-        let identity =
-            ServerIdentity::open_or_create(store.as_ref(), &vault, names, clock::now()).await?;
-        identity.write_ca(&config.state_dir.join("xds-ca.pem"))?;
-        let identity = Arc::new(identity);
-
+        let Foundation {
+            lock,
+            identities,
+            vault,
+            store,
+            tokens,
+            identity,
+        } = Foundation::lay(&config, &source).await?;
         let evidence = Arc::new(EvidenceBoard::restore(store.evidence().await?));
         let mut metrics = Metrics::new();
         let xds_metrics = xds::XdsMetrics::register(metrics.registry_mut());
@@ -115,8 +106,11 @@ impl App {
         let listeners = Listeners::bind(&config).await?;
         let bound = listeners.bound()?;
         bound.write(&config.state_dir)?;
-        // What the catalog says is where the servers are, also where the system chose the port.
-        let config = Config { api: bound.api, admin_local: bound.admin, xds: bound.xds, ..config };
+        // What is told to others is where the sockets are, not what was asked for.
+        config.api = bound.api;
+        config.admin_local = bound.admin;
+        config.xds = bound.xds;
+        config.diagnostics = bound.diagnostics;
         let serving = publisher.subscribe();
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -154,24 +148,17 @@ impl App {
             store: kept,
             _lock: lock,
         };
-        app.spawn("reconciler", {
-            let shutdown = shutdown.clone();
-            async move {
-                reconciler.run(shutdown).await;
-                Ok::<(), Infallible>(())
-            }
-        });
         let tls = identity.config()?;
+        app.spawn("reconciler", always(reconciler.run(shutdown.clone())));
         app.spawn(
             "xds",
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
         );
         app.spawn("xds certificate", {
             let shutdown = shutdown.clone();
-            async move {
+            always(async move {
                 shutdown.run_until_cancelled(identity.keep_fresh()).await;
-                Ok::<(), Infallible>(())
-            }
+            })
         });
         app.spawn(
             "api",
@@ -254,6 +241,52 @@ impl App {
             }
             drop(guard);
         });
+    }
+}
+
+/// A part that does not fail.
+async fn always(work: impl Future<Output = ()>) -> Result<(), Infallible> {
+    work.await;
+    Ok(())
+}
+
+/// What is kept between two runs, and what nothing else can do without.
+struct Foundation {
+    lock: File,
+    identities: Identities,
+    vault: Arc<Vault>,
+    store: Arc<dyn Store>,
+    tokens: Arc<Keyring>,
+    identity: Arc<ServerIdentity>,
+}
+
+impl Foundation {
+    /// Opens all of it, and makes what the first run makes.
+    async fn lay(config: &Config, source: &SourceConfig) -> Result<Self, AppError> {
+        create_state_dir(&config.state_dir)?;
+        let lock = lock(&config.state_dir)?;
+        let identities = match &source.decryption_identity {
+            Some(path) => Identities::load(path).map_err(AppError::DecryptionIdentity)?,
+            None => Identities::none(),
+        };
+        let vault = Vault::open_or_create(&config.encryption_identity).map_err(AppError::Vault)?;
+        let vault = Arc::new(vault);
+        let store = open_store(&config.store).await?;
+        let tokens = Keyring::load_or_create(store.as_ref(), &vault).await;
+        let tokens = Arc::new(tokens.map_err(AppError::Tokens)?);
+        let names = xds::tls::server_names(config.advertised_hostname.as_deref());
+        let identity =
+            ServerIdentity::open_or_create(store.as_ref(), &vault, names, clock::now()).await?;
+        identity.write_ca(&config.state_dir.join("xds-ca.pem"))?;
+        let identity = Arc::new(identity);
+        Ok(Self {
+            lock,
+            identities,
+            vault,
+            store,
+            tokens,
+            identity,
+        })
     }
 }
 

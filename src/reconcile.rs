@@ -36,7 +36,7 @@ use self::report::{ReportWatch, Reporter, SourceReport};
 /// The first wait after a failure; it doubles up to [`LONGEST_BACK_OFF`].
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 /// The longest wait after a failure.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+const LONGEST_BACK_OFF: Duration = Duration::from_mins(1);
 
 /// What the reconciler is built from.
 #[derive(Debug)]

@@ -52,7 +52,7 @@ pub fn authority_steps(
     let mut actions = Vec::new();
     for (name, certificate) in &provided {
         let known = current.authorities.get(&certificate.id);
-        if known.is_none_or(|known| is_revoked(known)) {
+        if known.is_none_or(is_revoked) {
             actions.push(Action::StageAuthority {
                 name: (*name).clone(),
                 certificate: certificate.clone(),

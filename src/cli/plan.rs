@@ -1,6 +1,6 @@
 //! `windlass plan`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -70,9 +70,10 @@ struct Against {
 }
 
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
-    let config = args.config.as_ref().map(load_config).transpose()?;
-    let scratch = Scratch::create()?;
-    let repository = open(args, &scratch)?;
+    let config = args.config.as_deref().map(load_config).transpose()?;
+    // Holds the clone of a URL; gone with the command.
+    let scratch = tempfile::tempdir().map_err(|error| CliError::new(ErrorKind::Internal, error))?;
+    let repository = open(args, scratch.path())?;
     let mut head = new_state(config.as_ref())?;
     let revision = load(&repository, &args.head, &mut head)?;
     let against = match (&args.base, &config) {
@@ -111,7 +112,7 @@ fn outcome(plan: &Plan, is_invalid: bool, detailed: bool) -> Outcome {
     }
 }
 
-fn load_config(path: &PathBuf) -> Result<Config, CliError> {
+fn load_config(path: &Path) -> Result<Config, CliError> {
     let environment = config::process_environment();
     config::load(Some(path), &environment, &Overrides::default())
         .map_err(|error| CliError::new(ErrorKind::Config, error))
@@ -132,12 +133,12 @@ fn new_state(config: Option<&Config>) -> Result<DesiredState, CliError> {
     Ok(DesiredState::new(source_name()?, identities, lifetime))
 }
 
-fn open(args: &Args, scratch: &Scratch) -> Result<Repository, CliError> {
+fn open(args: &Args, scratch: &Path) -> Result<Repository, CliError> {
     let config = RepositoryConfig {
         repo: args.repo.clone(),
         branch: None,
         path: args.path.clone(),
-        cache_dir: scratch.0.clone(),
+        cache_dir: scratch.to_owned(),
     };
     let failed = |error: crate::source::SourceError| {
         let hint = error.hint();
@@ -266,21 +267,4 @@ fn print(
         .write_all(text.as_bytes())
         .and_then(|()| terminal.out.flush())
         .map_err(|error| CliError::new(ErrorKind::Unavailable, error))
-}
-
-/// A folder for the clone of a URL, gone with the command.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn create() -> Result<Self, CliError> {
-        let path = std::env::temp_dir().join(format!("windlass-plan-{}", std::process::id()));
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is left over is in the system's folder for such things.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -182,6 +182,7 @@ impl FromStr for HumanDuration {
 
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
         let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         if rest == 0 {
             return f.pad("0s");
@@ -189,7 +190,7 @@ impl fmt::Display for HumanDuration {
         let mut text = String::new();
         for (unit, size) in UNITS {
             if rest >= size {
-                text.push_str(&format!("{}{unit}", rest / size));
+                write!(text, "{}{unit}", rest / size)?;
                 rest %= size;
             }
         }

@@ -16,7 +16,7 @@ use crate::source::decryption::Identities;
 use crate::source::{Content, Repository, Snapshot, SourceError};
 
 /// How long a verdict about certificates holds: they age.
-const RECHECK_AFTER: Duration = Duration::from_secs(600);
+const RECHECK_AFTER: Duration = Duration::from_mins(10);
 
 /// What a revision holds, kept between revisions so that only what changed is
 /// read, parsed and checked again.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, instrument, warn};
 
 use super::desired::{Gathering, Touched};
-use super::report::{ConditionType, State};
+use super::report::{ConditionType, Draft, State};
 use super::{Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError};
 use crate::clock;
@@ -95,13 +95,12 @@ impl Reconciler {
 
     /// Opens the repository if need be, and asks where its branch is.
     async fn fetch(&mut self) -> Result<Head, Failure> {
-        let mut gathering = match self.gathering.take() {
-            Some(gathering) => gathering,
-            None => {
-                let config = self.repository_config();
-                let opened = blocking(move || Repository::open(&config)).await?;
-                self.new_gathering(opened?)
-            }
+        let mut gathering = if let Some(gathering) = self.gathering.take() {
+            gathering
+        } else {
+            let config = self.repository_config();
+            let opened = blocking(move || Repository::open(&config)).await?;
+            self.new_gathering(opened?)
         };
         // Watching starts before looking, so that no commit falls in between.
         let watch = self.watch.take();
@@ -115,8 +114,7 @@ impl Reconciler {
         let head = head?;
         // The watch of a repository that does not answer may watch what is gone.
         self.watch = watch;
-        self.reporter
-            .update(clock::now(), |report| report.healthy());
+        self.reporter.update(clock::now(), Draft::healthy);
         Ok(head)
     }
 
@@ -312,7 +310,7 @@ impl Reconciler {
         warn!(error = %message, "reconciliation failed, trying again");
         let source = matches!(failure, Failure::Source(_));
         self.reporter.update(clock::now(), |report| {
-            report.fail(failure.reason(), &message, source)
+            report.fail(failure.reason(), &message, source);
         });
     }
 }

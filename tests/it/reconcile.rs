@@ -165,7 +165,7 @@ fn changing_the_ca_while_mtls_is_enabled_is_refused_whatever_the_strategy() {
             (&found["file"], &found["field"]),
             (&json!("mesh.yaml"), &json!("mtls.ca"))
         );
-        assert_eq!((&found["line"], &found["column"]), (&json!(5), &json!(3)));
+        assert_eq!((&found["line"], &found["column"]), (&json!(5), &json!(7)));
         assert_eq!(authorities(&status, "demo", "active"), before);
         assert_eq!(
             condition(mesh(&status, "demo"), "Stalled").unwrap()["message"],

@@ -19,9 +19,9 @@ impl Answer {
             .unwrap_or_else(|error| panic!("not JSON: {error}: {self:?}"))
     }
 
-    /// The same, or why it is no answer of status 200.
+    /// The same, or why it is no answer of success.
     pub(crate) fn ok(self) -> Result<Self, String> {
-        if self.status == 200 {
+        if (200..300).contains(&self.status) {
             Ok(self)
         } else {
             Err(format!("answered {self:?}"))

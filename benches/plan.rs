@@ -33,11 +33,17 @@ fn main() {
         }
     }
     println!("plan  1,000 new resources: {:>10.3?}", best[0]);
-    println!("plan 10,000 new resources: {:>10.3?}  (aim under 500 ms)", best[1]);
+    println!(
+        "plan 10,000 new resources: {:>10.3?}  (aim under 500 ms)",
+        best[1]
+    );
     println!("ratio: {:.2} (10 is linear)", ratio(best[1], best[0]));
 
     let plan = plan::plan(&current, &large, &none, now);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     runtime.block_on(apply(&plan, &large, now));
 }
 
@@ -49,35 +55,57 @@ async fn apply(plan: &Plan, desired: &Desired, now: Timestamp) {
     for round in 0..3 {
         let path = folder.path().join(format!("windlass-{round}.db"));
         let store = SqliteStore::open(&path).await.expect("a store");
-        let applier = Applier { store: &store, vault: &vault, keys: &keys, now };
+        let applier = Applier {
+            store: &store,
+            vault: &vault,
+            keys: &keys,
+            now,
+        };
         let started = Instant::now();
         for mesh in &plan.meshes {
             let absent = MeshState::absent(mesh.mesh.clone());
-            applier.apply(mesh, &absent, desired).await.expect("an applied mesh");
+            applier
+                .apply(mesh, &absent, desired)
+                .await
+                .expect("an applied mesh");
         }
         best[0] = started.elapsed().min(best[0]);
         store.close().await;
         let path = folder.path().join(format!("bare-{round}.db"));
         best[1] = bare(&path, desired).await.min(best[1]);
     }
-    println!("apply 10,000 resources in {} transactions: {:>10.3?}", plan.meshes.len(), best[0]);
-    println!("bare inserts of the same rows:              {:>10.3?}", best[1]);
+    println!(
+        "apply 10,000 resources in {} transactions: {:>10.3?}",
+        plan.meshes.len(),
+        best[0]
+    );
+    println!(
+        "bare inserts of the same rows:              {:>10.3?}",
+        best[1]
+    );
     println!("ratio: {:.2}", ratio(best[0], best[1]));
 }
 
 /// The same rows in as many transactions, with the same durability.
 async fn bare(path: &std::path::Path, desired: &Desired) -> Duration {
     use sqlx::Connection as _;
-    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+    use sqlx::sqlite::{
+        SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+    };
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
-    let mut connection = SqliteConnection::connect_with(&options).await.expect("a database");
+    let mut connection = SqliteConnection::connect_with(&options)
+        .await
+        .expect("a database");
     let table = "CREATE TABLE resource (mesh TEXT, kind TEXT, name TEXT, body TEXT, \
                  PRIMARY KEY (mesh, kind, name))";
-    sqlx::query(table).execute(&mut connection).await.expect("a table");
+    sqlx::query(table)
+        .execute(&mut connection)
+        .await
+        .expect("a table");
     let started = Instant::now();
     for mesh in desired.meshes.values() {
         let mut transaction = connection.begin().await.expect("a transaction");

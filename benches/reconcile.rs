@@ -28,7 +28,10 @@ const PER_MESH: usize = 100;
 const ROUNDS: usize = 50;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     runtime.block_on(async {
         let small = measure(100).await;
         let large = measure(10_000).await;
@@ -38,7 +41,10 @@ fn main() {
             ("one changed file", small.changed, large.changed),
             ("reading the Git tree", small.tree, large.tree),
         ] {
-            println!("{what:<22} {a:>14.1?} {b:>18.1?} {:>7.2}", b.as_secs_f64() / a.as_secs_f64());
+            println!(
+                "{what:<22} {a:>14.1?} {b:>18.1?} {:>7.2}",
+                b.as_secs_f64() / a.as_secs_f64()
+            );
         }
         println!("aim: the first ratio 1, the second no more than the third");
     });
@@ -55,8 +61,11 @@ async fn measure(resources: usize) -> Measured {
     let repository = make_repository(&folder.path().join("repo"), resources);
     let mut reconciler = reconciler(folder.path()).await;
     reconciler.pass().await;
-    let mut measured =
-        Measured { nothing: Duration::MAX, changed: Duration::MAX, tree: Duration::MAX };
+    let mut measured = Measured {
+        nothing: Duration::MAX,
+        changed: Duration::MAX,
+        tree: Duration::MAX,
+    };
     for round in 0..ROUNDS {
         measured.nothing = measured.nothing.min(pass(&mut reconciler).await);
         let before = head_tree(&repository);
@@ -78,11 +87,18 @@ fn read_tree(repository: &Repository, before: git2::Oid) -> Duration {
     let repository = Repository::open(repository.path()).expect("the repository");
     let started = Instant::now();
     let old = repository.find_tree(before).expect("a tree");
-    let new = repository.find_tree(head_tree(&repository)).expect("a tree");
-    let diff = repository.diff_tree_to_tree(Some(&old), Some(&new), None).expect("a diff");
+    let new = repository
+        .find_tree(head_tree(&repository))
+        .expect("a tree");
+    let diff = repository
+        .diff_tree_to_tree(Some(&old), Some(&new), None)
+        .expect("a diff");
     let mut bytes = 0;
     for delta in diff.deltas() {
-        bytes += repository.find_blob(delta.new_file().id()).expect("a blob").size();
+        bytes += repository
+            .find_blob(delta.new_file().id())
+            .expect("a blob")
+            .size();
     }
     assert!(bytes > 0);
     started.elapsed()
@@ -120,11 +136,17 @@ fn make_repository(path: &Path, resources: usize) -> Repository {
     for mesh in 0..resources / PER_MESH {
         let folder = path.join(format!("mesh-{mesh}"));
         fs::create_dir(&folder).expect("a folder");
-        fs::write(folder.join("mesh.yaml"), format!("type: Mesh\nname: mesh-{mesh}\n"))
-            .expect("a file");
+        fs::write(
+            folder.join("mesh.yaml"),
+            format!("type: Mesh\nname: mesh-{mesh}\n"),
+        )
+        .expect("a file");
         for n in 1..PER_MESH {
-            fs::write(folder.join(format!("allow-{n}.yaml")), permission(mesh, n, "backend"))
-                .expect("a file");
+            fs::write(
+                folder.join(format!("allow-{n}.yaml")),
+                permission(mesh, n, "backend"),
+            )
+            .expect("a file");
         }
     }
     commit(&repository);
@@ -148,11 +170,16 @@ fn change_one(repository: &Repository, round: usize) {
 
 fn commit(repository: &Repository) {
     let mut index = repository.index().expect("an index");
-    index.add_all(["*"], IndexAddOption::DEFAULT, None).expect("added files");
+    index
+        .add_all(["*"], IndexAddOption::DEFAULT, None)
+        .expect("added files");
     index.write().expect("a written index");
     let tree = index.write_tree().expect("a tree");
     let tree = repository.find_tree(tree).expect("the tree");
-    let parent = repository.head().and_then(|head| head.peel_to_commit()).ok();
+    let parent = repository
+        .head()
+        .and_then(|head| head.peel_to_commit())
+        .ok();
     let author = Signature::now("bench", "bench@windlass.invalid").expect("a signature");
     let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
     repository

@@ -20,9 +20,9 @@ use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
+use crate::store::Store;
 use crate::store::encryption::Vault;
 use crate::store::sqlite::SqliteStore;
-use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::token::Keyring;
 use crate::xds::evidence::EvidenceBoard;
@@ -91,7 +91,10 @@ impl App {
             warn!(mesh = %unusable.mesh, error = %crate::telemetry::chain(&unusable), "no new certificates");
         }
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
-        let applied = store.source_status(&name).await?.and_then(|status| status.applied);
+        let applied = store
+            .source_status(&name)
+            .await?
+            .and_then(|status| status.applied);
         let sync = Arc::new(Notify::new());
         let parts = Parts {
             cache_dir: config.state_dir.join("repositories"),
@@ -159,7 +162,10 @@ impl App {
             }
         });
         let tls = identity.config()?;
-        app.spawn("xds", xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()));
+        app.spawn(
+            "xds",
+            xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
+        );
         app.spawn("xds certificate", {
             let shutdown = shutdown.clone();
             async move {
@@ -167,9 +173,18 @@ impl App {
                 Ok::<(), Infallible>(())
             }
         });
-        app.spawn("api", api::serve_api(listeners.api, context.clone(), shutdown.clone()));
-        app.spawn("admin", api::serve_admin(listeners.admin, context.clone(), shutdown.clone()));
-        app.spawn("diagnostics", api::serve_diagnostics(listeners.diagnostics, context, shutdown));
+        app.spawn(
+            "api",
+            api::serve_api(listeners.api, context.clone(), shutdown.clone()),
+        );
+        app.spawn(
+            "admin",
+            api::serve_admin(listeners.admin, context.clone(), shutdown.clone()),
+        );
+        app.spawn(
+            "diagnostics",
+            api::serve_diagnostics(listeners.diagnostics, context, shutdown),
+        );
         app.tasks.close();
         Ok(app)
     }
@@ -207,8 +222,14 @@ impl App {
     pub async fn stop(self) {
         info!("stopping");
         self.shutdown.cancel();
-        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
-            warn!(seconds = DRAIN.as_secs(), "some tasks did not come to an end in time");
+        if tokio::time::timeout(DRAIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                seconds = DRAIN.as_secs(),
+                "some tasks did not come to an end in time"
+            );
         }
         self.store.close().await;
         info!("stopped");
@@ -255,7 +276,10 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
 pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
     let StoreConfig::Sqlite { path } = config;
     if let Err(source) = fs::metadata(path) {
-        return Err(AppError::NoStore { path: path.clone(), source });
+        return Err(AppError::NoStore {
+            path: path.clone(),
+            source,
+        });
     }
     open_store(config).await
 }
@@ -266,17 +290,25 @@ fn create_state_dir(path: &Path) -> Result<(), AppError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| AppError::StateDir { path: path.to_owned(), source })
+        .map_err(|source| AppError::StateDir {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Two daemons on one state folder would serve two truths.
 fn lock(state_dir: &Path) -> Result<File, AppError> {
     let path: PathBuf = state_dir.join("windlass.lock");
-    let failed = |source: io::Error| AppError::StateDir { path: path.clone(), source };
+    let failed = |source: io::Error| AppError::StateDir {
+        path: path.clone(),
+        source,
+    };
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AppError::Locked { path: state_dir.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(AppError::Locked {
+            path: state_dir.to_owned(),
+        }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }

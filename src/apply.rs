@@ -87,7 +87,13 @@ impl Applier<'_> {
         current: &MeshState,
         desired: &Desired,
     ) -> Result<Written, ApplyError> {
-        let mut translation = Translation { applier: self, plan, current, desired, made: None };
+        let mut translation = Translation {
+            applier: self,
+            plan,
+            current,
+            desired,
+            made: None,
+        };
         let mut operations = Vec::new();
         for step in &plan.steps {
             translation.step(&step.action, &mut operations)?;
@@ -101,7 +107,10 @@ impl Applier<'_> {
         self.store
             .write(&write)
             .await
-            .map_err(|source| ApplyError::Write { mesh: plan.mesh.clone(), source })
+            .map_err(|source| ApplyError::Write {
+                mesh: plan.mesh.clone(),
+                source,
+            })
     }
 
     fn history(&self, plan: &MeshPlan, revision: Option<Revision>) -> HistoryEntry {
@@ -111,7 +120,11 @@ impl Applier<'_> {
             generation: Generation(0),
             mesh: plan.mesh.clone(),
             revision,
-            steps: plan.steps.iter().map(|step| step.action.to_string()).collect(),
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| step.action.to_string())
+                .collect(),
         }
     }
 }
@@ -134,7 +147,10 @@ impl Translation<'_> {
                 let (authority, key) = ca::create_builtin(&self.plan.mesh, *ordinal, applier.now)
                     .map_err(|source| self.authority_error(source))?;
                 self.made = Some(authority.id);
-                let sealed = applier.vault.seal(&key).map_err(|source| self.seal_error(source))?;
+                let sealed = applier
+                    .vault
+                    .seal(&key)
+                    .map_err(|source| self.seal_error(source))?;
                 out.push(Operation::AddAuthority(authority, sealed));
             }
             Action::StageAuthority { name, certificate } => {
@@ -149,8 +165,10 @@ impl Translation<'_> {
                 let authority = ca::provided(ca).map_err(|source| self.authority_error(source))?;
                 let id = certificate.id;
                 let private = applier.keys.get(&id).ok_or(ApplyError::NoKey { id })?;
-                let sealed =
-                    applier.vault.seal(private).map_err(|source| self.seal_error(source))?;
+                let sealed = applier
+                    .vault
+                    .seal(private)
+                    .map_err(|source| self.seal_error(source))?;
                 // The planner stages a known authority only where it is or becomes revoked: it
                 // starts a new life.
                 if self.current.authorities.contains_key(&id) {
@@ -186,7 +204,9 @@ impl Translation<'_> {
                 out.extend(keys.iter().cloned().map(Operation::DeleteResource));
             }
             Action::DeleteMesh => {
-                out.push(Operation::DeleteResource(ResourceKey::mesh(&self.plan.mesh)));
+                out.push(Operation::DeleteResource(ResourceKey::mesh(
+                    &self.plan.mesh,
+                )));
             }
         }
         Ok(())
@@ -204,10 +224,13 @@ impl Translation<'_> {
                 let stored = self.current.authorities.values().find(|authority| {
                     authority.origin == AuthorityOrigin::Builtin { ordinal: *wanted }
                 });
-                stored.map(|stored| stored.id).or(self.made).ok_or_else(|| ApplyError::Stale {
-                    mesh: self.plan.mesh.clone(),
-                    what: authority.to_string(),
-                })?
+                stored
+                    .map(|stored| stored.id)
+                    .or(self.made)
+                    .ok_or_else(|| ApplyError::Stale {
+                        mesh: self.plan.mesh.clone(),
+                        what: authority.to_string(),
+                    })?
             }
         };
         out.push(Operation::MoveAuthority(id, state));
@@ -246,24 +269,34 @@ impl Translation<'_> {
     }
 
     fn stale(&self, key: &ResourceKey) -> ApplyError {
-        ApplyError::Stale { mesh: self.plan.mesh.clone(), what: key.to_string() }
+        ApplyError::Stale {
+            mesh: self.plan.mesh.clone(),
+            what: key.to_string(),
+        }
     }
 
     fn authority_error(&self, source: CaError) -> ApplyError {
-        ApplyError::Authority { mesh: self.plan.mesh.clone(), source }
+        ApplyError::Authority {
+            mesh: self.plan.mesh.clone(),
+            source,
+        }
     }
 
     fn seal_error(&self, source: VaultError) -> ApplyError {
-        ApplyError::Seal { mesh: self.plan.mesh.clone(), source }
+        ApplyError::Seal {
+            mesh: self.plan.mesh.clone(),
+            source,
+        }
     }
 }
 
 /// A stored ProvidedCa has no key: the authority's is kept apart.
 fn without_key(resource: &Resource) -> Resource {
     match resource {
-        Resource::ProvidedCa(ca) => {
-            Resource::ProvidedCa(crate::model::ProvidedCa { key: String::new(), ..ca.clone() })
-        }
+        Resource::ProvidedCa(ca) => Resource::ProvidedCa(crate::model::ProvidedCa {
+            key: String::new(),
+            ..ca.clone()
+        }),
         other => other.clone(),
     }
 }

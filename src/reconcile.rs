@@ -24,8 +24,8 @@ use crate::store::encryption::Vault;
 use crate::telemetry::Metrics;
 use crate::xds::evidence::EvidenceBoard;
 
-pub mod desired;
 mod catch_up;
+pub mod desired;
 mod keys;
 mod pass;
 pub mod report;
@@ -182,7 +182,11 @@ impl Reconciler {
             Some(self.parts.identities.clone()),
             self.parts.leaf_lifetime,
         );
-        Gathering { repository, state, loaded: None }
+        Gathering {
+            repository,
+            state,
+            loaded: None,
+        }
     }
 }
 
@@ -195,7 +199,10 @@ async fn moved(watch: Option<&Watch>) {
 }
 
 /// The wait, a quarter more or less, so that many daemons do not come at once.
-#[allow(clippy::disallowed_methods, reason = "jitter wants chance; nothing else depends on it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "jitter wants chance; nothing else depends on it"
+)]
 fn jittered(wait: Duration) -> Duration {
     use rand::Rng as _;
     wait.mul_f64(rand::rng().random_range(0.75..1.25))

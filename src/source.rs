@@ -14,6 +14,7 @@ mod credentials;
 mod error;
 mod ignored;
 mod location;
+mod loose;
 mod mirror;
 mod repository;
 mod snapshot;

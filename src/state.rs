@@ -68,7 +68,11 @@ impl Publisher {
     /// A publisher that serves nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>) -> Self {
-        Self { store, vault, sender: watch::Sender::new(Arc::default()) }
+        Self {
+            store,
+            vault,
+            sender: watch::Sender::new(Arc::default()),
+        }
     }
 
     /// Sees every snapshot from now on.
@@ -108,13 +112,16 @@ impl Publisher {
                 }),
             }
         }
-        self.sender.send_replace(Arc::new(Serving { current, signers }));
+        self.sender
+            .send_replace(Arc::new(Serving { current, signers }));
         unusable
     }
 
     async fn signer(&self, authority: &Authority) -> Result<Signer, Unusable> {
         let sealed = self.store.authority_key(&authority.id).await?;
-        let key = self.vault.unseal(&sealed.ok_or(Unusable::NoKey(authority.id))?)?;
+        let key = self
+            .vault
+            .unseal(&sealed.ok_or(Unusable::NoKey(authority.id))?)?;
         Ok(Signer::new(authority, &key)?)
     }
 }
@@ -127,6 +134,14 @@ pub fn merge(current: &Current, changes: &Changes) -> Current {
         .iter()
         .filter_map(|name| Some((name.clone(), Arc::clone(current.meshes.get(name)?))))
         .collect();
-    meshes.extend(changes.meshes.iter().map(|mesh| (mesh.name.clone(), Arc::clone(mesh))));
-    Current { generation: changes.generation, meshes }
+    meshes.extend(
+        changes
+            .meshes
+            .iter()
+            .map(|mesh| (mesh.name.clone(), Arc::clone(mesh))),
+    );
+    Current {
+        generation: changes.generation,
+        meshes,
+    }
 }

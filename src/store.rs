@@ -82,7 +82,7 @@ pub struct Changes {
 /// Where Windlass keeps what is current.
 ///
 /// Every call may be dropped before it is done: the store is whole, and a
-/// write was done or was not.
+/// write is done or is not, perhaps a moment after it was dropped.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Everything, in one consistent snapshot.

@@ -52,7 +52,7 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// How long proxies may take to let go when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often what is no longer needed is dropped.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 /// How long evidence gathers before it is written.
 const GATHER: Duration = Duration::from_millis(200);
 /// The longest time between attempts to write it.

@@ -64,8 +64,13 @@ async fn issue(
 }
 
 fn parse(body: &[u8]) -> Result<(DataplaneId, Duration), Vec<Cause>> {
-    let form: TokenForm = serde_json::from_slice(body)
-        .map_err(|error| vec![Cause::new(".", format!("not a valid request: {error}"))])?;
+    let refuse = |problem: String| vec![Cause::new(".", format!("not a valid request: {problem}"))];
+    // Serde would take a list for the fields in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(refuse("must be a JSON object".to_owned()));
+    }
+    let form: TokenForm =
+        serde_json::from_slice(body).map_err(|error| refuse(error.to_string()))?;
     let mut causes = Vec::new();
     let name = required(&form.name, "name", &mut causes);
     let mesh = required(&form.mesh, "mesh", &mut causes);

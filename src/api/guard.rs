@@ -106,3 +106,27 @@ fn is_own_name(host: &str, advertised: &Advertised) -> bool {
             .as_ref()
             .is_some_and(|name| host.eq_ignore_ascii_case(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clients_of_this_machine_are_from_loopback() {
+        let from = |peer: &str| Connection {
+            local: "0.0.0.0:5681".parse().unwrap(),
+            peer: peer.parse().unwrap(),
+        };
+        for peer in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(from(peer).is_from_loopback(), "{peer}");
+        }
+        for peer in ["10.0.0.1:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1"] {
+            assert!(!from(peer).is_from_loopback(), "{peer}");
+        }
+    }
+}

@@ -42,7 +42,11 @@ pub(super) fn routes() -> Router<ApiContext> {
 
 async fn state(State(ctx): State<ApiContext>) -> Json<StateDocument> {
     let current = ctx.serving.borrow().current.clone();
-    let applied = ctx.reports.borrow().first().and_then(|report| report.applied.clone());
+    let applied = ctx
+        .reports
+        .borrow()
+        .first()
+        .and_then(|report| report.applied.clone());
     Json(StateDocument {
         generation: current.generation,
         meshes: current.meshes.values().cloned().collect(),

@@ -78,9 +78,9 @@ impl AppError {
             Self::Locked { .. } => {
                 Some("stop it first, or give this one another --state-dir".to_owned())
             }
-            Self::Bind { what, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                Some(format!("stop what listens there, or set another port ({what})"))
-            }
+            Self::Bind { what, source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
+                format!("stop what listens there, or set another port ({what})"),
+            ),
             Self::NoStore { .. } => {
                 Some("`windlass run` makes it; or compare with a revision (--base)".to_owned())
             }

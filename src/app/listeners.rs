@@ -50,7 +50,11 @@ impl Listeners {
     /// Where they are.
     pub(super) fn bound(&self) -> Result<Bound, AppError> {
         let local = |what, listener: &TcpListener, wanted| {
-            listener.local_addr().map_err(|source| AppError::Bind { what, address: wanted, source })
+            listener.local_addr().map_err(|source| AppError::Bind {
+                what,
+                address: wanted,
+                source,
+            })
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Ok(Bound {
@@ -65,7 +69,11 @@ impl Listeners {
 async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| AppError::Bind { what, address, source })
+        .map_err(|source| AppError::Bind {
+            what,
+            address,
+            source,
+        })
 }
 
 impl Bound {
@@ -79,6 +87,9 @@ impl Bound {
             file.write_all(b"\n")?;
             fs::rename(&temporary, &path)
         };
-        write().map_err(|source| AppError::StateDir { path: path.clone(), source })
+        write().map_err(|source| AppError::StateDir {
+            path: path.clone(),
+            source,
+        })
     }
 }

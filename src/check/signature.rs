@@ -2,7 +2,6 @@
 
 use aws_lc_rs::signature::{self as aws, UnparsedPublicKey, VerificationAlgorithm};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::error::X509Error;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// What a signature turned out to be.
@@ -66,10 +65,10 @@ pub(super) fn weak_hash(certificate: &X509Certificate<'_>) -> Option<&'static st
 pub(super) fn verify_own(certificate: &X509Certificate<'_>) -> Verdict {
     let spki = certificate.public_key();
     let Some(algorithm) = algorithm(certificate) else {
+        // RSA-PSS is verified with a salt as long as the hash only.
         return match certificate.verify_signature(None) {
             Ok(()) => Verdict::Right,
-            Err(X509Error::SignatureUnsupportedAlgorithm) => Verdict::Unknown,
-            Err(_) => Verdict::Wrong,
+            Err(_) => Verdict::Unknown,
         };
     };
     let key = UnparsedPublicKey::new(algorithm, &spki.subject_public_key.data);

@@ -63,9 +63,11 @@ impl Client {
 
     /// The server at that address.
     pub(crate) fn at(address: &str) -> Result<Self, CliError> {
+        // What stands before an `@` may be a password.
+        let shown = address.rsplit('@').next().unwrap_or_default();
         let refuse = |problem| {
             CliError::user(CallError::Address {
-                address: printable(address).into_owned(),
+                address: printable(shown).into_owned(),
                 problem,
             })
             .hint(format!("it looks like {DEFAULT_ADDRESS}"))

@@ -47,17 +47,19 @@ pub(crate) fn render(
 /// `3 errors and 1 warning`, or nothing where there is none.
 pub(crate) fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
     let errors = diagnostics.iter().filter(|d| d.is_error()).count();
-    let count = |number: usize, word: &str| match number {
-        0 => None,
-        1 => Some(format!("1 {word}")),
-        _ => Some(format!("{number} {word}s")),
-    };
-    let counts = [
-        count(errors, "error"),
-        count(diagnostics.len() - errors, "warning"),
-    ];
-    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    let counts = [(errors, "error"), (diagnostics.len() - errors, "warning")];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| count(number, word))
+        .collect();
     (!counts.is_empty()).then(|| counts.join(" and "))
+}
+
+/// A number of things in words.
+pub(crate) fn count(number: usize, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{plural}")
 }
 
 /// A line that may be shown, and what of it is marked.

@@ -92,7 +92,11 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
     let invalid = head.diagnostics();
     let is_invalid = invalid.iter().any(Diagnostic::is_error);
     let placed = plan.diagnostics.drain(..).map(|found| head.place(found));
-    plan.diagnostics = invalid.iter().cloned().chain(placed.collect::<Vec<_>>()).collect();
+    plan.diagnostics = invalid
+        .iter()
+        .cloned()
+        .chain(placed.collect::<Vec<_>>())
+        .collect();
     print(args, &plan, &repository, &revision, terminal)?;
     Ok(outcome(&plan, is_invalid, args.detailed_exitcode))
 }
@@ -114,7 +118,9 @@ fn load_config(path: &PathBuf) -> Result<Config, CliError> {
 }
 
 fn source_name() -> Result<SourceName, CliError> {
-    SOURCE.parse().map_err(|error: crate::model::InvalidName| CliError::new(ErrorKind::Internal, error))
+    SOURCE
+        .parse()
+        .map_err(|error: crate::model::InvalidName| CliError::new(ErrorKind::Internal, error))
 }
 
 /// The configuration's identities open sealed keys; without them, keys stay sealed.
@@ -152,7 +158,9 @@ fn load(
         CliError::user(error).hint(hint)
     };
     let revision = repository.resolve(revision).map_err(failed)?;
-    state.load(repository, &revision, clock::now()).map_err(failed)?;
+    state
+        .load(repository, &revision, clock::now())
+        .map_err(failed)?;
     Ok(revision)
 }
 
@@ -175,7 +183,9 @@ fn against_revision(repository: &Repository, base: &str) -> Result<Against, CliE
 
 fn against_store(config: &Config) -> Result<Against, CliError> {
     let unavailable = |error| CliError::new(ErrorKind::Unavailable, error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| CliError::new(ErrorKind::Internal, error))?;
     let name = source_name()?;
     runtime.block_on(async {
@@ -183,20 +193,29 @@ fn against_store(config: &Config) -> Result<Against, CliError> {
             .await
             .map_err(|error| {
                 let hint = error.hint();
-                hint.into_iter().fold(CliError::new(ErrorKind::Unavailable, error), CliError::hint)
+                hint.into_iter()
+                    .fold(CliError::new(ErrorKind::Unavailable, error), CliError::hint)
             })?;
         let current = store.load().await.map_err(unavailable)?;
         let evidence = store.evidence().await.map_err(unavailable)?;
         let status = store.source_status(&name).await.map_err(unavailable)?;
         store.close().await;
         let applied = status.and_then(|status| status.applied);
-        Ok(Against { current, evidence, base: None, applied })
+        Ok(Against {
+            current,
+            evidence,
+            base: None,
+            applied,
+        })
     })
 }
 
 fn against_control_plane(address: &Address) -> Result<Against, CliError> {
     let document: StateDocument = Client::new(address)?.get("/state")?;
-    let evidence = document.evidence.iter().map(|proxy| (proxy.dataplane.clone(), proxy.clone()));
+    let evidence = document
+        .evidence
+        .iter()
+        .map(|proxy| (proxy.dataplane.clone(), proxy.clone()));
     Ok(Against {
         evidence: evidence.collect(),
         base: None,

@@ -28,7 +28,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
     let environment = config::process_environment();
-    let overrides = Overrides { state_dir: args.state_dir.clone(), ..Overrides::default() };
+    let overrides = Overrides {
+        state_dir: args.state_dir.clone(),
+        ..Overrides::default()
+    };
     let config = config::load(args.config.as_deref(), &environment, &overrides)
         .map_err(|error| CliError::new(ErrorKind::Config, error))?;
     telemetry::init(&environment).map_err(|error| CliError::new(ErrorKind::Config, error))?;
@@ -89,11 +92,25 @@ fn greeting(app: &App) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     for report in app.reports().borrow().iter() {
-        let applied = report.applied.as_ref().map_or("nothing yet".to_owned(), ToString::to_string);
-        let _ = writeln!(text, "windlass reconciles {} and has applied {applied}", report.repo);
-        let held_back = report.diagnostics.iter().filter(|found| found.is_error()).count();
+        let applied = report
+            .applied
+            .as_ref()
+            .map_or("nothing yet".to_owned(), ToString::to_string);
+        let _ = writeln!(
+            text,
+            "windlass reconciles {} and has applied {applied}",
+            report.repo
+        );
+        let held_back = report
+            .diagnostics
+            .iter()
+            .filter(|found| found.is_error())
+            .count();
         if held_back > 0 {
-            let _ = writeln!(text, "  {held_back} errors hold parts back: see `windlass status`");
+            let _ = writeln!(
+                text,
+                "  {held_back} errors hold parts back: see `windlass status`"
+            );
         }
     }
     let serving = app.serving().borrow().clone();
@@ -112,10 +129,12 @@ fn greeting(app: &App) -> String {
             mesh.permissions().count(),
         );
         dataplane = dataplane.or_else(|| {
-            mesh.resources.values().find_map(|stored| match &stored.resource {
-                Resource::Dataplane(dataplane) => Some(dataplane.id()),
-                _ => None,
-            })
+            mesh.resources
+                .values()
+                .find_map(|stored| match &stored.resource {
+                    Resource::Dataplane(dataplane) => Some(dataplane.id()),
+                    _ => None,
+                })
         });
     }
     let bound = app.bound();

@@ -78,17 +78,23 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
         write_condition(out, condition)?;
     }
     for diagnostic in &source.diagnostics {
+        let place = if diagnostic.file.is_empty() {
+            String::new()
+        } else {
+            let file = printable(&diagnostic.file);
+            format!(" {file}:{}:{}", diagnostic.line, diagnostic.column)
+        };
         writeln!(
             out,
-            "  {}[{}] {}:{}:{}: {}: {}",
+            "  {}[{}]{place}: {}: {}",
             diagnostic.severity,
             printable(&diagnostic.code),
-            printable(&diagnostic.file),
-            diagnostic.line,
-            diagnostic.column,
             printable(&diagnostic.field),
             printable(&diagnostic.message)
         )?;
+        if let Some(hint) = &diagnostic.hint {
+            writeln!(out, "    hint: {}", printable(hint))?;
+        }
     }
     out.push('\n');
     Ok(())
@@ -97,7 +103,7 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
 fn write_condition(out: &mut String, condition: &Condition) -> fmt::Result {
     writeln!(
         out,
-        "{:<11}{:<8}{}: {}",
+        "{:<14}{:<8}{}: {}",
         format!("{:?}", condition.r#type),
         format!("{:?}", condition.status),
         printable(&condition.reason),

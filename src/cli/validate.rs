@@ -10,8 +10,9 @@ use serde::Serialize;
 use self::tree::Entry;
 use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics};
 use crate::check::{self, Rules};
-use crate::manifest::{self, Manifest, codes};
-use crate::model::{Diagnostic, MeshName};
+use crate::manifest::{self, Manifest};
+use crate::model::{DesiredMesh, Diagnostic};
+use crate::source::decryption::Identities;
 
 mod tree;
 
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     /// How to print what is wrong
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// An age identity file: sealed keys are opened with it, and have to match
+    /// their certificates
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,9 +51,13 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
+    let identities = match &args.identity {
+        Some(file) => Some(Identities::load(file).map_err(CliError::user)?),
+        None => None,
+    };
     let files = tree::read(&args.path)?;
     let manifest = parse(&files)?;
-    let diagnostics = judge(&manifest);
+    let diagnostics = judge(&manifest, identities.as_ref());
     match args.output {
         Output::Json => {
             let report = Report {
@@ -82,18 +91,35 @@ fn parse(files: &BTreeMap<Arc<str>, Entry>) -> Result<Manifest, CliError> {
     Ok(manifest)
 }
 
-fn judge(manifest: &Manifest) -> Vec<Diagnostic> {
+fn judge(manifest: &Manifest, identities: Option<&Identities>) -> Vec<Diagnostic> {
     let rules = Rules {
         now: crate::clock::now(),
         leaf_lifetime: LEAF_LIFETIME,
     };
     let mut diagnostics = manifest.diagnostics();
-    let meshes: Vec<&MeshName> = manifest.desired().meshes.keys().collect();
-    for mesh in meshes {
-        diagnostics.extend(check::placed(manifest, mesh, &rules));
+    for (name, mesh) in &manifest.desired().meshes {
+        diagnostics.extend(check::placed(manifest, name, &rules));
+        if let Some(identities) = identities {
+            let keys = keys(mesh, identities);
+            diagnostics.extend(keys.map(|diagnostic| manifest.place(diagnostic)));
+        }
     }
     diagnostics.sort_by(|a, b| a.order().cmp(&b.order()));
+    // A certificate that cannot be read is no part of a key pair either.
+    diagnostics.dedup();
     diagnostics
+}
+
+/// What is wrong with the sealed keys of a mesh.
+fn keys(mesh: &DesiredMesh, identities: &Identities) -> impl Iterator<Item = Diagnostic> {
+    let sealed = mesh.provided_cas().filter(|(ca, _)| !ca.key.is_empty());
+    sealed.filter_map(|(ca, desired)| {
+        let resource = desired.resource.key();
+        match identities.open(&ca.key) {
+            Ok(key) => Some(check::key_pair(&ca.cert, &key)?.on(&resource)),
+            Err(error) => Some(error.diagnostic(&resource)),
+        }
+    })
 }
 
 fn print(
@@ -116,15 +142,10 @@ fn print(
         .values()
         .map(|mesh| mesh.resources.len())
         .sum();
-    let summary = match diagnostics::summary(diagnostics) {
-        Some(summary) => summary,
-        None => "no errors".to_owned(),
-    };
-    let _ = writeln!(
-        terminal.err,
-        "{summary} in {} files with {resources} resources",
-        files.len()
-    );
+    let summary = diagnostics::summary(diagnostics).unwrap_or_else(|| "no errors".to_owned());
+    let files = diagnostics::count(files.len(), "file");
+    let resources = diagnostics::count(resources, "resource");
+    let _ = writeln!(terminal.err, "{summary} in {files} with {resources}");
 }
 
 /// What stands before the paths of files, so that an editor can follow them.
@@ -139,22 +160,5 @@ fn prefix(path: &Path) -> String {
         "" | "." => String::new(),
         folder if folder.ends_with('/') => folder.to_owned(),
         folder => format!("{folder}/"),
-    }
-}
-
-/// A file of the tree that is not read.
-fn refused(code: &str, message: impl Into<String>) -> Entry {
-    let mut diagnostic = Diagnostic::error(code, message);
-    diagnostic.line = 1;
-    diagnostic.column = 1;
-    Entry::Refused(diagnostic)
-}
-
-impl Entry {
-    fn not_a_file(what: &str) -> Self {
-        refused(
-            codes::NOT_A_FILE,
-            format!("the file is {what}, and only regular files are read"),
-        )
     }
 }

@@ -24,10 +24,8 @@ codes! {
     YAML_FEATURE = "WL0006";
     /// A file has more errors than are listed.
     TOO_MANY_ERRORS = "WL0007";
-    /// A file of the source is not a regular file.
-    NOT_A_FILE = "WL0008";
     /// A file cannot be read.
-    UNREADABLE = "WL0009";
+    UNREADABLE = "WL0008";
 
     /// A document does not say what kind of resource it is, or says it twice.
     KIND = "WL0101";

@@ -7,8 +7,8 @@ use super::reader::{At, Fields, Reader, Violation};
 use super::yaml::Document;
 use super::{codes, dataplane, mesh, permission, provided_ca};
 use crate::model::{
-    Dataplane, DesiredResource, Diagnostic, Kind, Location, MeshName, Resource, ResourceKey,
-    ResourceName, TrafficPermission,
+    Dataplane, DesiredResource, Diagnostic, Kind, Location, Mesh, MeshName, Mtls, Networking,
+    ProvidedCa, Resource, ResourceKey, ResourceName, Selector, TrafficPermission,
 };
 
 const API_VERSION: &str = "kuma.io/v1alpha1";
@@ -113,43 +113,13 @@ fn resource(
         Form::Kubernetes => kubernetes(reader, &at, kind, own)?,
     };
     mesh.clone_from(&header.mesh);
+    let own = Own::read(reader, kind, &fields);
     let key = ResourceKey {
-        mesh: header.mesh.clone()?,
+        mesh: header.mesh?,
         kind,
-        name: header.name.clone()?,
+        name: header.name?,
     };
-    let resource = match kind {
-        Kind::Mesh => Some(Resource::Mesh(mesh::read(
-            reader,
-            &fields,
-            key.mesh.clone(),
-        ))),
-        Kind::ProvidedCa => Some(Resource::ProvidedCa(provided_ca::read(
-            reader,
-            &fields,
-            key.mesh.clone(),
-            key.name.clone(),
-        ))),
-        Kind::TrafficPermission => {
-            permission::read(reader, &fields).map(|(sources, destinations)| {
-                Resource::TrafficPermission(TrafficPermission {
-                    mesh: key.mesh.clone(),
-                    name: key.name.clone(),
-                    namespace: header.namespace,
-                    sources,
-                    destinations,
-                })
-            })
-        }
-        Kind::Dataplane => dataplane::read(reader, &fields).map(|networking| {
-            Resource::Dataplane(Dataplane {
-                mesh: key.mesh.clone(),
-                name: key.name.clone(),
-                namespace: header.namespace,
-                networking,
-            })
-        }),
-    };
+    let resource = own.map(|own| own.named(&key, header.namespace));
     let location = location(file, root.position);
     Some(ParsedResource {
         desired: resource.map(|resource| {
@@ -163,6 +133,56 @@ fn resource(
         location,
         places: std::mem::take(&mut reader.places).into_boxed_slice(),
     })
+}
+
+/// The own fields of a resource, whose names may be wrong.
+enum Own {
+    Mesh(Mtls),
+    ProvidedCa(provided_ca::Pair),
+    TrafficPermission(Vec<Selector>, Vec<Selector>),
+    Dataplane(Networking),
+}
+
+impl Own {
+    fn read(reader: &mut Reader, kind: Kind, fields: &Fields<'_, '_>) -> Option<Self> {
+        Some(match kind {
+            Kind::Mesh => Self::Mesh(mesh::read(reader, fields)),
+            Kind::ProvidedCa => Self::ProvidedCa(provided_ca::read(reader, fields)),
+            Kind::TrafficPermission => {
+                let (sources, destinations) = permission::read(reader, fields)?;
+                Self::TrafficPermission(sources, destinations)
+            }
+            Kind::Dataplane => Self::Dataplane(dataplane::read(reader, fields)?),
+        })
+    }
+
+    fn named(self, key: &ResourceKey, namespace: Option<ResourceName>) -> Resource {
+        let (mesh, name) = (key.mesh.clone(), key.name.clone());
+        match self {
+            Self::Mesh(mtls) => Resource::Mesh(Mesh { name: mesh, mtls }),
+            Self::ProvidedCa(pair) => Resource::ProvidedCa(ProvidedCa {
+                mesh,
+                name,
+                cert: pair.cert,
+                key: pair.key,
+            }),
+            Self::TrafficPermission(sources, destinations) => {
+                Resource::TrafficPermission(TrafficPermission {
+                    mesh,
+                    name,
+                    namespace,
+                    sources,
+                    destinations,
+                })
+            }
+            Self::Dataplane(networking) => Resource::Dataplane(Dataplane {
+                mesh,
+                name,
+                namespace,
+                networking,
+            }),
+        }
+    }
 }
 
 fn own_fields(kind: Kind) -> &'static [&'static str] {

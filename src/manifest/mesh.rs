@@ -4,19 +4,14 @@ use std::time::Duration;
 
 use super::codes;
 use super::reader::{At, Fields, Reader};
-use crate::model::{
-    CaSpec, HumanDuration, Mesh, MeshName, Mtls, Offline, Phase, Strategy, TransitionSettings,
-};
+use crate::model::{CaSpec, HumanDuration, Mtls, Offline, Phase, Strategy, TransitionSettings};
 
 pub(super) const FIELDS: &[&str] = &["mtls"];
 
 /// Reads a mesh. What is wrong is left at its default, so that the rest can be judged.
-pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>, name: MeshName) -> Mesh {
+pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>) -> Mtls {
     let mtls = fields.get("mtls").and_then(|at| mtls(reader, &at));
-    Mesh {
-        name,
-        mtls: mtls.unwrap_or_default(),
-    }
+    mtls.unwrap_or_default()
 }
 
 fn mtls(reader: &mut Reader, at: &At<'_, '_>) -> Option<Mtls> {

@@ -2,20 +2,20 @@
 
 use super::codes;
 use super::reader::{At, Fields, Reader};
-use crate::model::{MeshName, ProvidedCa, ResourceName};
 
 pub(super) const FIELDS: &[&str] = &["cert", "key"];
 
 const ARMOR_START: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
 const ARMOR_END: &str = "-----END AGE ENCRYPTED FILE-----";
 
+/// A certificate and its sealed key, as far as they could be read.
+pub(super) struct Pair {
+    pub(super) cert: String,
+    pub(super) key: String,
+}
+
 /// Reads a provided authority. A key that is not sealed does not get into it.
-pub(super) fn read(
-    reader: &mut Reader,
-    fields: &Fields<'_, '_>,
-    mesh: MeshName,
-    name: ResourceName,
-) -> ProvidedCa {
+pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>) -> Pair {
     let cert = fields.get("cert").and_then(|at| {
         let text = reader.text(&at)?;
         if holds_private_key(text) {
@@ -33,9 +33,7 @@ pub(super) fn read(
             .hint = Some(SEAL.to_owned());
         None
     };
-    ProvidedCa {
-        mesh,
-        name,
+    Pair {
         cert: cert.unwrap_or_default(),
         key: key.unwrap_or_default(),
     }

@@ -78,7 +78,7 @@ impl At<'_, '_> {
 }
 
 impl Reader {
-    /// Adds a violation of `field`.
+    /// Adds a violation of `field`. Of more than will be listed only the last is kept.
     pub(super) fn violation(
         &mut self,
         code: &'static str,
@@ -87,6 +87,7 @@ impl Reader {
         message: impl Into<String>,
     ) -> &mut Violation {
         let field = field.into();
+        self.violations.truncate(super::MAX_DIAGNOSTICS);
         self.violations.push(Violation {
             code,
             field: if field.is_empty() {

@@ -260,9 +260,10 @@ impl<'a> Builder<'a> {
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 self.problem(
+                    codes::YAML_FEATURE,
                     position,
                     "aliases are not supported".to_owned(),
-                    Some("write the value out"),
+                    Some("write the value out".to_owned()),
                 );
                 self.attach(position, Value::Unknown);
             }
@@ -308,18 +309,28 @@ impl<'a> Builder<'a> {
         let is_known = tag.core_suffix() == Some(known);
         if !is_known {
             let message = format!("the tag {} is not supported", super::quote(&tag.original()));
-            self.problem(position, message, Some("leave the tag out"));
+            let hint = Some("leave the tag out".to_owned());
+            self.problem(codes::YAML_FEATURE, position, message, hint);
         }
         is_known
     }
 
-    fn problem(&mut self, position: Position, message: String, hint: Option<&str>) {
-        self.problems.push(Problem {
-            code: codes::YAML_FEATURE,
-            position,
-            message,
-            hint: hint.map(str::to_owned),
-        });
+    /// Takes note of a problem, as far as it will be listed.
+    fn problem(
+        &mut self,
+        code: &'static str,
+        position: Position,
+        message: String,
+        hint: Option<String>,
+    ) {
+        if self.problems.len() <= super::MAX_DIAGNOSTICS {
+            self.problems.push(Problem {
+                code,
+                position,
+                message,
+                hint,
+            });
+        }
     }
 
     /// Puts a finished node where it belongs.
@@ -346,17 +357,15 @@ impl<'a> Builder<'a> {
                     *key = Key::Bad;
                     let Value::Text(name) = value else {
                         if value != Value::Unknown {
-                            self.problem(position, "a key must be a text".to_owned(), None);
+                            let message = "a key must be a text".to_owned();
+                            self.problem(codes::YAML_FEATURE, position, message, None);
                         }
                         return;
                     };
                     if let Some(first) = lines.get(&name) {
-                        self.problems.push(Problem {
-                            code: codes::DUPLICATE_KEY,
-                            position,
-                            message: format!("the key {} is a duplicate", super::quote(&name)),
-                            hint: Some(format!("the first one is on line {first}; remove one")),
-                        });
+                        let hint = format!("the first one is on line {first}; remove one");
+                        let message = format!("the key {} is a duplicate", super::quote(&name));
+                        self.problem(codes::DUPLICATE_KEY, position, message, Some(hint));
                         self.ambiguous |= depth <= 2 && IDENTIFYING.contains(&&*name);
                     } else {
                         lines.insert(name.clone(), position.line);

@@ -36,7 +36,11 @@ impl Reconciler {
         }
         let refused = verdict.ca_change_forbidden.clone();
         let unfinished: BTreeSet<MeshName> = verdict.meshes.keys().cloned().collect();
-        info!(commits = between.len(), meshes = refused.len(), "taking commits one by one");
+        info!(
+            commits = between.len(),
+            meshes = refused.len(),
+            "taking commits one by one"
+        );
         for revision in between {
             self.gather(revision.clone()).await?;
             self.scope = Scope::Meshes(refused.clone());
@@ -56,16 +60,18 @@ impl Reconciler {
         head: &Revision,
     ) -> Result<Vec<Revision>, Failure> {
         let gathering = self.gathering.as_ref().ok_or(Failure::Interrupted)?;
-        let path = gathering.repository.first_parent_path(
-            &applied.commit,
-            &head.commit,
-            MAX_COMMITS,
-        )?;
+        let path =
+            gathering
+                .repository
+                .first_parent_path(&applied.commit, &head.commit, MAX_COMMITS)?;
         let commits = path.unwrap_or_default();
         Ok(commits
             .into_iter()
             .filter(|commit| *commit != head.commit)
-            .map(|commit| Revision { branch: head.branch.clone(), commit })
+            .map(|commit| Revision {
+                branch: head.branch.clone(),
+                commit,
+            })
             .collect())
     }
 }

@@ -9,7 +9,9 @@ use super::keys::SealedKeys;
 use crate::apply::OpenedKeys;
 use crate::check::{self, Rules};
 use crate::manifest::{self, Manifest};
-use crate::model::{Desired, Diagnostic, MeshName, RepositoryPolicy, Revision, SourceName, Timestamp};
+use crate::model::{
+    Desired, Diagnostic, MeshName, RepositoryPolicy, Revision, SourceName, Timestamp,
+};
 use crate::source::decryption::Identities;
 use crate::source::{Content, Repository, Snapshot, SourceError};
 
@@ -93,15 +95,23 @@ impl DesiredState {
 
     /// Judges `touched` again, and everything when the last time is long ago.
     fn check(&mut self, touched: &BTreeSet<MeshName>, now: Timestamp) {
-        let rules = Rules { now, leaf_lifetime: self.leaf_lifetime };
+        let rules = Rules {
+            now,
+            leaf_lifetime: self.leaf_lifetime,
+        };
         let desired = self.manifest.desired();
-        let stale = self.checked.is_none_or(|then| now.since(then) > RECHECK_AFTER);
+        let stale = self
+            .checked
+            .is_none_or(|then| now.since(then) > RECHECK_AFTER);
         if stale {
             self.checked = Some(now);
             self.findings.clear();
         }
-        let names: Vec<&MeshName> =
-            if stale { desired.meshes.keys().collect() } else { touched.iter().collect() };
+        let names: Vec<&MeshName> = if stale {
+            desired.meshes.keys().collect()
+        } else {
+            touched.iter().collect()
+        };
         for name in names {
             self.findings.remove(name);
             let Some(mesh) = desired.meshes.get(name) else {
@@ -134,8 +144,13 @@ impl DesiredState {
     #[must_use]
     pub fn desired(&self) -> Desired {
         let mut desired = self.manifest.desired().clone();
-        let invalid = self.findings.iter().filter(|(_, found)| found.iter().any(Diagnostic::is_error));
-        desired.held_back.extend(invalid.map(|(name, _)| name.clone()));
+        let invalid = self
+            .findings
+            .iter()
+            .filter(|(_, found)| found.iter().any(Diagnostic::is_error));
+        desired
+            .held_back
+            .extend(invalid.map(|(name, _)| name.clone()));
         desired
     }
 
@@ -201,7 +216,10 @@ impl Gathering {
         if self.loaded.as_ref() == Some(revision) {
             return Ok(None);
         }
-        let touched = self.state.load(&self.repository, revision, now).map_err(Arc::new)?;
+        let touched = self
+            .state
+            .load(&self.repository, revision, now)
+            .map_err(Arc::new)?;
         self.loaded = Some(revision.clone());
         Ok(Some(touched))
     }

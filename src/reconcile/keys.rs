@@ -20,7 +20,10 @@ pub(super) struct SealedKeys {
 
 impl SealedKeys {
     pub(super) fn new(identities: Identities) -> Self {
-        Self { identities, verdicts: BTreeMap::new() }
+        Self {
+            identities,
+            verdicts: BTreeMap::new(),
+        }
     }
 
     /// What is wrong with the sealed keys of `mesh`.

@@ -11,9 +11,7 @@ use super::report::{ConditionType, State};
 use super::{Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError};
 use crate::clock;
-use crate::model::{
-    Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus,
-};
+use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
 use crate::plan::{self, Action, Blocked, MeshPlan, Plan};
 use crate::source::{Head, Repository, SourceError};
 use crate::state;
@@ -77,8 +75,16 @@ impl Reconciler {
         if generation == self.current.generation {
             return Ok(());
         }
-        let changes = self.parts.store.changes_since(self.current.generation).await?;
-        let gone = self.current.meshes.keys().filter(|name| !changes.existing.contains(name));
+        let changes = self
+            .parts
+            .store
+            .changes_since(self.current.generation)
+            .await?;
+        let gone = self
+            .current
+            .meshes
+            .keys()
+            .filter(|name| !changes.existing.contains(name));
         let written = changes.meshes.iter().map(|mesh| &mesh.name);
         let touched: BTreeSet<MeshName> = gone.chain(written).cloned().collect();
         let current = Arc::new(state::merge(&self.current, &changes));
@@ -109,7 +115,8 @@ impl Reconciler {
         let head = head?;
         // The watch of a repository that does not answer may watch what is gone.
         self.watch = watch;
-        self.reporter.update(clock::now(), |report| report.healthy());
+        self.reporter
+            .update(clock::now(), |report| report.healthy());
         Ok(head)
     }
 
@@ -135,7 +142,10 @@ impl Reconciler {
         revision: &Revision,
     ) -> Result<Verdict, Failure> {
         let gathering = self.gathering.as_ref().ok_or(Failure::Interrupted)?;
-        let mut verdict = Verdict { diagnostics: gathering.state.diagnostics(), ..Verdict::default() };
+        let mut verdict = Verdict {
+            diagnostics: gathering.state.diagnostics(),
+            ..Verdict::default()
+        };
         if gathering.state.holds_back_commit() {
             verdict.commit_held_back = true;
             return Ok(verdict);
@@ -174,10 +184,15 @@ impl Reconciler {
     ) -> Result<BTreeSet<MeshName>, Failure> {
         let gathering = self.gathering.as_ref().ok_or(Failure::Interrupted)?;
         let place = |found: &Diagnostic| gathering.state.place(found.clone());
-        verdict.diagnostics.extend(plan.diagnostics.iter().map(place));
+        verdict
+            .diagnostics
+            .extend(plan.diagnostics.iter().map(place));
         verdict.blocked.extend(plan.blocked.iter().cloned());
         let keys = gathering.state.open_keys(
-            plan.meshes.iter().filter(|mesh| !mesh.is_blocked() && stages(mesh)).map(|m| &m.mesh),
+            plan.meshes
+                .iter()
+                .filter(|mesh| !mesh.is_blocked() && stages(mesh))
+                .map(|m| &m.mesh),
         );
         let mut current = Current::clone(&self.current);
         let mut conflicts = BTreeSet::new();
@@ -188,8 +203,7 @@ impl Reconciler {
                 continue;
             }
             let before = current.meshes.get(&mesh.mesh).cloned();
-            let before =
-                before.unwrap_or_else(|| Arc::new(MeshState::absent(mesh.mesh.clone())));
+            let before = before.unwrap_or_else(|| Arc::new(MeshState::absent(mesh.mesh.clone())));
             let applier = Applier {
                 store: self.parts.store.as_ref(),
                 vault: &self.parts.vault,
@@ -206,10 +220,16 @@ impl Reconciler {
                     };
                     verdict.applied.insert(mesh.mesh.clone());
                 }
-                Err(ApplyError::Write { source: WriteError::Conflict { .. }, .. }) => {
+                Err(ApplyError::Write {
+                    source: WriteError::Conflict { .. },
+                    ..
+                }) => {
                     conflicts.insert(mesh.mesh.clone());
                 }
-                Err(ApplyError::Write { source: WriteError::Store(error), .. }) => {
+                Err(ApplyError::Write {
+                    source: WriteError::Store(error),
+                    ..
+                }) => {
                     failure = Some(Failure::Store(error));
                     break;
                 }
@@ -231,12 +251,19 @@ impl Reconciler {
     }
 
     /// Says how the pass ended, and remembers it.
-    async fn conclude(&mut self, revision: &Revision, verdict: Verdict) -> Result<Done, StoreError> {
+    async fn conclude(
+        &mut self,
+        revision: &Revision,
+        verdict: Verdict,
+    ) -> Result<Done, StoreError> {
         let now = clock::now();
         let complete = verdict.is_complete();
         if complete && self.applied.as_ref() != Some(revision) {
             let applied = Some(revision.clone());
-            let status = SourceStatus { source: self.parts.name.clone(), applied };
+            let status = SourceStatus {
+                source: self.parts.name.clone(),
+                applied,
+            };
             self.parts.store.put_source_status(&status).await?;
             self.applied = Some(revision.clone());
             self.parts.metrics.source_applied(&self.parts.name, now);
@@ -255,15 +282,22 @@ impl Reconciler {
         } else {
             Done::Applied
         };
-        self.reporter.update(now, |report| report.conclude(revision, verdict));
+        self.reporter
+            .update(now, |report| report.conclude(revision, verdict));
         Ok(done)
     }
 
     /// The branch has no commit: what was applied stays.
     fn nothing_to_read(&mut self, head: &Head) -> Done {
         let (reason, message) = match head {
-            Head::Missing => ("BranchMissing", "the branch is gone; what was applied stays"),
-            _ => ("BranchEmpty", "the branch has no commit yet; what was applied stays"),
+            Head::Missing => (
+                "BranchMissing",
+                "the branch is gone; what was applied stays",
+            ),
+            _ => (
+                "BranchEmpty",
+                "the branch has no commit yet; what was applied stays",
+            ),
         };
         self.reporter.update(clock::now(), |report| {
             report.set(ConditionType::Ready, State::no(reason, message));
@@ -277,7 +311,9 @@ impl Reconciler {
         let message = crate::telemetry::chain(failure).to_string();
         warn!(error = %message, "reconciliation failed, trying again");
         let source = matches!(failure, Failure::Source(_));
-        self.reporter.update(clock::now(), |report| report.fail(failure.reason(), &message, source));
+        self.reporter.update(clock::now(), |report| {
+            report.fail(failure.reason(), &message, source)
+        });
     }
 }
 
@@ -338,7 +374,10 @@ pub(super) struct Verdict {
 
 impl Verdict {
     fn block(&mut self, mesh: &MeshPlan) {
-        let reasons = mesh.blocked.iter().map(|b| (b.reason().to_owned(), b.to_string()));
+        let reasons = mesh
+            .blocked
+            .iter()
+            .map(|b| (b.reason().to_owned(), b.to_string()));
         self.meshes.insert(mesh.mesh.clone(), reasons.collect());
         if mesh.blocked.contains(&Blocked::CaChangeForbidden) {
             self.ca_change_forbidden.insert(mesh.mesh.clone());
@@ -348,7 +387,8 @@ impl Verdict {
     fn fail(&mut self, mesh: &MeshPlan, error: &ApplyError) {
         let message = crate::telemetry::chain(error).to_string();
         error!(mesh = %mesh.mesh, error = %message, "not applied");
-        self.meshes.insert(mesh.mesh.clone(), vec![("ApplyFailed".to_owned(), message)]);
+        self.meshes
+            .insert(mesh.mesh.clone(), vec![("ApplyFailed".to_owned(), message)]);
     }
 
     /// The meshes that the next pass has to look at again.
@@ -363,11 +403,15 @@ impl Verdict {
 }
 
 fn stages(mesh: &MeshPlan) -> bool {
-    mesh.steps.iter().any(|step| matches!(step.action, Action::StageAuthority { .. }))
+    mesh.steps
+        .iter()
+        .any(|step| matches!(step.action, Action::StageAuthority { .. }))
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Interrupted)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Failure::Interrupted)
 }

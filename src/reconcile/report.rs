@@ -95,7 +95,11 @@ impl State {
     }
 
     fn new(status: ConditionStatus, reason: &str, message: &str) -> Self {
-        Self { status, reason: reason.to_owned(), message: message.to_owned() }
+        Self {
+            status,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        }
     }
 }
 
@@ -119,9 +123,13 @@ impl Reporter {
     /// Changes the report and publishes it where it is another one then.
     pub(super) fn update(&mut self, now: Timestamp, change: impl FnOnce(&mut Draft<'_>)) {
         let before = self.report.clone();
-        change(&mut Draft { report: &mut self.report, now });
+        change(&mut Draft {
+            report: &mut self.report,
+            now,
+        });
         if self.report != before {
-            self.sender.send_replace(Arc::new(vec![self.report.clone()]));
+            self.sender
+                .send_replace(Arc::new(vec![self.report.clone()]));
         }
     }
 }
@@ -137,17 +145,27 @@ impl Draft<'_> {
     pub(super) fn begin(&mut self, revision: &Revision) {
         self.report.attempted = Some(revision.clone());
         self.report.branch = revision.branch.to_string();
-        self.set(ConditionType::Reconciling, State::yes("Progressing", "applying the revision"));
+        self.set(
+            ConditionType::Reconciling,
+            State::yes("Progressing", "applying the revision"),
+        );
     }
 
     /// The source has answered.
     pub(super) fn healthy(&mut self) {
-        self.set(ConditionType::Healthy, State::yes("SourceAvailable", "the source answers"));
+        self.set(
+            ConditionType::Healthy,
+            State::yes("SourceAvailable", "the source answers"),
+        );
     }
 
     /// The pass over `revision` is over.
     pub(super) fn conclude(&mut self, revision: &Revision, verdict: Verdict) {
-        let errors = verdict.diagnostics.iter().filter(|found| found.is_error()).count();
+        let errors = verdict
+            .diagnostics
+            .iter()
+            .filter(|found| found.is_error())
+            .count();
         let (ready, stalled) = if verdict.is_complete() {
             self.report.applied = Some(revision.clone());
             let message = format!("applied {revision}");
@@ -161,7 +179,10 @@ impl Draft<'_> {
         };
         self.set(ConditionType::Ready, ready);
         self.set(ConditionType::Stalled, stalled);
-        self.set(ConditionType::Reconciling, State::no("Idle", "nothing is under way"));
+        self.set(
+            ConditionType::Reconciling,
+            State::no("Idle", "nothing is under way"),
+        );
         let since = self.now;
         self.report.meshes = verdict
             .meshes
@@ -193,7 +214,9 @@ impl Draft<'_> {
     pub(super) fn set(&mut self, r#type: ConditionType, state: State) {
         let now = self.now;
         let conditions = &mut self.report.conditions;
-        let before = conditions.iter().find(|condition| condition.r#type == r#type);
+        let before = conditions
+            .iter()
+            .find(|condition| condition.r#type == r#type);
         let since = before
             .filter(|condition| condition.status == state.status)
             .map_or(now, |condition| condition.last_transition_time);
@@ -213,13 +236,19 @@ impl Draft<'_> {
 /// wholly applied; the diagnostics name all.
 fn problem(verdict: &Verdict, errors: usize) -> (&'static str, String) {
     if verdict.commit_held_back {
-        return ("CommitInvalid", format!("nothing of the revision is applied: {errors} errors"));
+        return (
+            "CommitInvalid",
+            format!("nothing of the revision is applied: {errors} errors"),
+        );
     }
     if let Some(blocked) = verdict.blocked.first() {
         return (blocked.reason(), blocked.to_string());
     }
     let meshes: Vec<&str> = verdict.meshes.keys().map(MeshName::as_str).collect();
-    ("MeshesHeldBack", format!("held back: mesh {}", meshes.join(", ")))
+    (
+        "MeshesHeldBack",
+        format!("held back: mesh {}", meshes.join(", ")),
+    )
 }
 
 impl SourceReport {

@@ -161,6 +161,11 @@ impl Mirror {
             Failure::Git(error) => {
                 let source = GitError::new(&error, location);
                 match error.code() {
+                    // The code is lost between libgit2's own transport and here.
+                    _ if error.message().contains("not owned by current user") => {
+                        let repo = repo.trim_start_matches("file://").to_owned();
+                        SourceError::Owner { repo, source }
+                    }
                     ErrorCode::Auth => SourceError::Access { repo, source },
                     ErrorCode::Certificate => SourceError::Untrusted { repo, source },
                     ErrorCode::Owner => SourceError::Owner { repo, source },

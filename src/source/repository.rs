@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use git2::{ErrorCode, Oid};
+use git2::{Error, ErrorCode, Oid};
 
 use super::location::Location;
 use super::mirror::Mirror;
 use super::snapshot::{self, FileChange, Problem, Snapshot};
-use super::{GitError, SourceError, Watch};
+use super::{GitError, SourceError, Watch, loose};
 use crate::model::{CommitId, Revision};
 
 /// Where the desired state is.
@@ -167,11 +167,14 @@ impl Repository {
             (None, None) => "HEAD".to_owned(),
         };
         let branch = name.strip_prefix("refs/heads/").unwrap_or(&name);
+        let what = format!("the branch `{branch}`");
         match git.find_reference(&name) {
             Ok(reference) => {
-                let commit = reference.peel_to_commit();
-                let revision = commit.and_then(|commit| revision(branch, commit.id()));
-                let what = format!("the branch `{branch}`");
+                let tip = reference.resolve().map(|reference| reference.target());
+                let tip = tip.map_err(|error| self.damage(&what, &error))?;
+                let tip = tip.ok_or_else(|| self.damage(&what, &Error::from_str("no target")))?;
+                let commit = find_commit(git, tip).map_err(|problem| self.fail(problem))?;
+                let revision = revision(branch, commit.id());
                 Ok(Head::Commit(
                     revision.map_err(|error| self.damage(&what, &error))?,
                 ))
@@ -183,7 +186,7 @@ impl Repository {
                     Head::Missing
                 })
             }
-            Err(error) => Err(self.damage(&format!("the branch `{branch}`"), &error)),
+            Err(error) => Err(self.damage(&what, &error)),
         }
     }
 
@@ -263,10 +266,12 @@ impl Repository {
             if parent == from {
                 break;
             }
-            commit = match git.find_commit(parent) {
+            commit = match find_commit(git, parent) {
                 Ok(commit) => commit,
-                Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-                Err(error) => return Err(self.damage(&format!("commit {parent}"), &error)),
+                Err(Problem::Git(_, error)) if error.code() == ErrorCode::NotFound => {
+                    return Ok(None);
+                }
+                Err(problem) => return Err(self.fail(problem)),
             };
         }
         path.reverse();
@@ -299,21 +304,14 @@ impl Repository {
 
     fn commit(&self, id: &CommitId) -> Result<git2::Commit<'_>, SourceError> {
         let git = self.git()?;
-        let commit = oid(id).and_then(|oid| {
-            let odb = git.odb()?;
-            Ok((oid, odb.read_header(oid)?.0))
-        });
-        match commit {
-            Ok((oid, size)) if size <= snapshot::MAX_OBJECT => git
-                .find_commit(oid)
-                .map_err(|error| self.damage(&format!("commit {id}"), &error)),
-            Ok(_) => Err(self.fail(Problem::TooLarge(format!("commit {id}")))),
-            Err(error) if error.code() == ErrorCode::NotFound => {
+        let oid = oid(id).map_err(|error| self.unknown(id.as_str(), &error))?;
+        find_commit(git, oid).map_err(|problem| match problem {
+            Problem::Git(_, error) if error.code() == ErrorCode::NotFound => {
                 self.damaged.set(true);
-                Err(self.unknown(id.as_str(), &error))
+                self.unknown(id.as_str(), &error)
             }
-            Err(error) => Err(self.damage(&format!("commit {id}"), &error)),
-        }
+            problem => self.fail(problem),
+        })
     }
 
     fn fail(&self, problem: Problem) -> SourceError {
@@ -361,10 +359,26 @@ fn open(path: &Path, location: &Location) -> Result<git2::Repository, SourceErro
         let source = GitError::new(&error, location);
         match error.code() {
             ErrorCode::NotFound => SourceError::NotFound { repo, source },
-            ErrorCode::Owner => SourceError::Owner { repo, source },
+            ErrorCode::Owner => {
+                // Git wants the whole path to be told.
+                let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                let repo = whole.display().to_string();
+                SourceError::Owner { repo, source }
+            }
             _ => SourceError::Open { repo, source },
         }
     })
+}
+
+fn find_commit(git: &git2::Repository, id: Oid) -> Result<git2::Commit<'_>, Problem> {
+    let failed = |error| Problem::Git(format!("the commit {id}"), error);
+    let header = git.odb().and_then(|odb| odb.read_header(id));
+    if header.map_err(failed)?.0 > snapshot::MAX_OBJECT {
+        return Err(Problem::TooLarge(format!("the commit {id}")));
+    }
+    loose::check(git, id, snapshot::MAX_OBJECT)
+        .and_then(|()| git.find_commit(id))
+        .map_err(failed)
 }
 
 fn oid(id: &CommitId) -> Result<Oid, git2::Error> {

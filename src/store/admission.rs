@@ -7,132 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{MeshWrite, Operation};
+use crate::ca::CertificateInfo;
 use crate::model::{
-    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence,
-    IllegalMove, Kind, MeshName, MeshState, Resource, ResourceKey, ResourceName, SealedKey,
-    StoredResource, Timestamp,
+    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
+    MeshState, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Timestamp,
 };
 
+pub use refusal::Refusal;
+
+mod refusal;
 #[cfg(test)]
 mod tests;
-
-/// Why a write was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// A resource belongs to another mesh than the write.
-    #[error("{resource} does not belong to mesh {mesh}; write it to the mesh that it names")]
-    ForeignResource {
-        /// The resource.
-        resource: ResourceKey,
-        /// The mesh that is written.
-        mesh: MeshName,
-    },
-    /// An authority belongs to another mesh than the write.
-    #[error("authority {id} belongs to mesh {owner}, not to mesh {mesh}")]
-    ForeignAuthority {
-        /// The authority.
-        id: AuthorityId,
-        /// Its mesh.
-        owner: MeshName,
-        /// The mesh that is written.
-        mesh: MeshName,
-    },
-    /// Resources would be left without the Mesh that they belong to.
-    #[error(
-        "{} would be left without Mesh {mesh}; delete dependents first, or keep the Mesh",
-        list(dependents)
-    )]
-    WithoutMesh {
-        /// The mesh.
-        mesh: MeshName,
-        /// The resources.
-        dependents: Vec<ResourceKey>,
-    },
-    /// An authority would be added to a mesh that does not exist.
-    #[error("authority {id} needs Mesh {mesh}; write both at once")]
-    AuthorityWithoutMesh {
-        /// The authority.
-        id: AuthorityId,
-        /// The mesh.
-        mesh: MeshName,
-    },
-    /// An authority would start in another state than staged.
-    #[error("authority {id} must be added as staged, not as {state}; move it on afterwards")]
-    NotStaged {
-        /// The authority.
-        id: AuthorityId,
-        /// The state that was asked for.
-        state: AuthorityState,
-    },
-    /// The authority was here before and its key is destroyed.
-    #[error("authority {id} was revoked; forget it before it is added again")]
-    AlreadyRevoked {
-        /// The authority.
-        id: AuthorityId,
-    },
-    /// The mesh has no such authority.
-    #[error("there is no authority {id} to be moved; add it first")]
-    UnknownAuthority {
-        /// The authority.
-        id: AuthorityId,
-    },
-    /// A state would be skipped or gone back to.
-    #[error("authority {id} is {}: it cannot become {}", illegal.from, illegal.to)]
-    IllegalMove {
-        /// The authority.
-        id: AuthorityId,
-        /// The move.
-        illegal: IllegalMove,
-    },
-    /// An authority that is still known to proxies would be forgotten.
-    #[error("authority {id} is {state}; only a revoked one can be forgotten")]
-    NotRevoked {
-        /// The authority.
-        id: AuthorityId,
-        /// Its state.
-        state: AuthorityState,
-    },
-    /// Two authorities would sign.
-    #[error("authorities {first} and {second} would both be active; retire one of them")]
-    TwoActive {
-        /// The first one.
-        first: AuthorityId,
-        /// Another one.
-        second: AuthorityId,
-    },
-    /// mTLS would be enabled with nothing that signs.
-    #[error("mTLS cannot be enabled without an active authority; activate one in the same write")]
-    NoActiveAuthority,
-    /// The CA would change under running connections. The message is pinned.
-    #[error(
-        "Changing CA when mTLS is enabled is forbidden. \
-         Disable mTLS first and then change the CA"
-    )]
-    CaChangeForbidden,
-    /// Proxies hold leaves that nobody would trust any more.
-    #[error(
-        "authority {id} cannot leave the trust bundle: {} still hold a leaf of it; \
-         wait until they acknowledge another one, or until it expires",
-        list(dataplanes)
-    )]
-    StillInUse {
-        /// The authority.
-        id: AuthorityId,
-        /// Which proxies, in the order of their names.
-        dataplanes: Vec<DataplaneId>,
-    },
-}
-
-/// Lists the first few of `items`, and counts the rest.
-fn list<T: ToString>(items: &[T]) -> String {
-    const SHOWN: usize = 3;
-    let mut shown: Vec<String> = items.iter().take(SHOWN).map(T::to_string).collect();
-    if items.len() > SHOWN {
-        shown.push(format!("{} more", items.len() - SHOWN));
-    }
-    shown.join(", ")
-}
 
 /// Applies `write` to `current` and returns the mesh as it will be, its
 /// generation not set yet. A mesh without resources is gone: it comes back as
@@ -202,6 +87,7 @@ pub(super) fn decide<'a>(
     }
     whole(&draft.next)?;
     same_ca(current, &draft.next)?;
+    signed_as_chosen(current, &draft.next)?;
     nobody_cut_off(current, &draft.next, evidence, now)?;
     Ok(draft)
 }
@@ -338,7 +224,30 @@ fn same_ca(current: &MeshState, next: &MeshState) -> Result<(), Refusal> {
     }
 }
 
-/// Whether `ca` is another way to write `authority`.
+/// While mTLS is enabled, the authority that signs is the one that `mtls.ca` chooses.
+fn signed_as_chosen(current: &MeshState, next: &MeshState) -> Result<(), Refusal> {
+    let (Some(mesh), Some(active)) = (next.mesh(), next.active_authority()) else {
+        return Ok(());
+    };
+    if !mesh.mtls.enabled || chooses(next, &mesh.mtls.ca, active) {
+        Ok(())
+    } else if is_enabled(current) {
+        Err(Refusal::CaChangeForbidden)
+    } else {
+        Err(Refusal::OtherActive {
+            id: active.id,
+            origin: active.origin.clone(),
+            ca: mesh.mtls.ca.clone(),
+        })
+    }
+}
+
+fn is_enabled(state: &MeshState) -> bool {
+    state.mesh().is_some_and(|mesh| mesh.mtls.enabled)
+}
+
+/// Whether `authority` is what `ca` chooses. Where the ProvidedCa is not
+/// there to be compared, its name decides.
 fn chooses(state: &MeshState, ca: &CaSpec, authority: &Authority) -> bool {
     let (CaSpec::Provided { name: wanted }, AuthorityOrigin::Provided { name: origin }) =
         (ca, &authority.origin)
@@ -349,10 +258,10 @@ fn chooses(state: &MeshState, ca: &CaSpec, authority: &Authority) -> bool {
         );
     };
     match wanted.as_ref().or_else(|| only_provided(state)) {
-        Some(name) => {
-            name == origin
-                || certificate(state, name).map(str::trim) == Some(authority.certificate.trim())
-        }
+        Some(name) => match certificate(state, name) {
+            Some(id) => id == authority.id,
+            None => name == origin,
+        },
         None => true,
     }
 }
@@ -367,15 +276,15 @@ fn only_provided(state: &MeshState) -> Option<&ResourceName> {
     names.next().filter(|_| names.next().is_none())
 }
 
-/// The certificate of a ProvidedCa.
-fn certificate<'a>(state: &'a MeshState, name: &ResourceName) -> Option<&'a str> {
+/// The id of a ProvidedCa's certificate.
+fn certificate(state: &MeshState, name: &ResourceName) -> Option<AuthorityId> {
     let key = ResourceKey {
         mesh: state.name.clone(),
         kind: Kind::ProvidedCa,
         name: name.clone(),
     };
     match &state.resources.get(&key)?.resource {
-        Resource::ProvidedCa(ca) => Some(&ca.cert),
+        Resource::ProvidedCa(ca) => CertificateInfo::from_pem(&ca.cert).ok().map(|info| info.id),
         _ => None,
     }
 }
@@ -388,8 +297,7 @@ fn nobody_cut_off(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let enabled = |state: &MeshState| state.mesh().is_some_and(|mesh| mesh.mtls.enabled);
-    if !enabled(current) || !enabled(next) {
+    if !is_enabled(current) || !is_enabled(next) {
         return Ok(());
     }
     let trusted = |state: &MeshState, id: &AuthorityId| {

@@ -290,10 +290,10 @@ impl Store for SqliteStore {
     }
 
     async fn record_evidence(&self, evidence: &[ProxyEvidence]) -> Result<(), StoreError> {
+        const ACTION: &str = "record evidence";
         if evidence.is_empty() {
             return Ok(());
         }
-        const ACTION: &str = "record evidence";
         let mut transaction = self.begin_write(ACTION).await?;
         write::evidence(&self.place, &mut transaction, evidence).await?;
         self.commit(ACTION, transaction).await

@@ -66,3 +66,28 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
 
     Chain(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_chain_names_every_source_in_one_line() {
+        let error = Outer(io::Error::other("inner"));
+        assert_eq!(chain(&error).to_string(), "outer: inner");
+    }
+
+    #[test]
+    fn a_bad_filter_or_format_names_its_variable() {
+        let problem = |name: &str, value: &str| {
+            let environment = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            init(&environment).expect_err("it is bad").to_string()
+        };
+        assert!(problem("WINDLASS_LOG", "windlass=loud").contains("WINDLASS_LOG: must be"));
+        assert!(problem("WINDLASS_LOG_FORMAT", "xml").contains("WINDLASS_LOG_FORMAT: must be"));
+    }
+}

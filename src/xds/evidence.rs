@@ -86,7 +86,9 @@ impl EvidenceBoard {
     /// What is known of one proxy now.
     #[must_use]
     pub fn of(&self, dataplane: &DataplaneId) -> Option<ProxyEvidence> {
-        self.lock().get(dataplane).map(|entry| entry.evidence.clone())
+        self.lock()
+            .get(dataplane)
+            .map(|entry| entry.evidence.clone())
     }
 
     /// Changes whenever the evidence does.
@@ -201,7 +203,8 @@ impl EvidenceBoard {
     }
 
     fn changed(&self) {
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DataplaneId, Entry>> {
@@ -291,7 +294,10 @@ fn reject(evidence: &mut ProxyEvidence, resource: &Resource, message: &str, now:
         resource: resource.name.to_owned(),
         message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
     });
-    let versions = evidence.rejected.entry(resource.name.to_owned()).or_default();
+    let versions = evidence
+        .rejected
+        .entry(resource.name.to_owned())
+        .or_default();
     if !versions.contains(&resource.version) {
         if versions.len() == MAX_REJECTED {
             versions.remove(0);

@@ -44,7 +44,12 @@ enum Target {
 }
 
 impl Target {
-    fn of(mesh: &MeshState, name: &ResourceName, bundle: Option<&Arc<TrustBundle>>, serving: &Serving) -> Self {
+    fn of(
+        mesh: &MeshState,
+        name: &ResourceName,
+        bundle: Option<&Arc<TrustBundle>>,
+        serving: &Serving,
+    ) -> Self {
         let Some(dataplane) = mesh.dataplane(name) else {
             return Self::Gone;
         };
@@ -61,10 +66,9 @@ impl Target {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Gone, Self::Gone) => true,
-            (
-                Self::Serve { view: a, signer: x },
-                Self::Serve { view: b, signer: y },
-            ) => a == b && x.is_some() == y.is_some(),
+            (Self::Serve { view: a, signer: x }, Self::Serve { view: b, signer: y }) => {
+                a == b && x.is_some() == y.is_some()
+            }
             _ => false,
         }
     }
@@ -86,10 +90,14 @@ impl Drop for Proxy {
 
 /// A stream's place in the index. The proxy leaves with its last one.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct Subscription(Arc<Proxy>);
+
+impl Subscription {
     /// What the proxy is to be told.
-    pub feed: watch::Receiver<Feed>,
-    _proxy: Arc<Proxy>,
+    #[must_use]
+    pub fn feed(&self) -> watch::Receiver<Feed> {
+        self.0.feed.clone()
+    }
 }
 
 /// The store knows no such dataplane.
@@ -147,11 +155,12 @@ impl Index {
         // The dataplane may be in a state that `run` has not come to yet.
         inner.follow(&self.state.borrow().clone());
         let inner = &mut *inner;
-        let known = inner.meshes.get(&id.mesh).and_then(|mesh| mesh.get(&id.name));
-        if let Some(proxy) = known.and_then(Weak::upgrade)
-            && !matches!(*proxy.targets.borrow(), Target::Gone)
-        {
-            return Ok(Subscription::of(proxy));
+        let known = inner
+            .meshes
+            .get(&id.mesh)
+            .and_then(|mesh| mesh.get(&id.name));
+        if let Some(proxy) = known.and_then(Weak::upgrade) {
+            return Ok(Subscription(proxy));
         }
         let target = match inner.serving.current.meshes.get(&id.mesh) {
             Some(mesh) => {
@@ -169,7 +178,7 @@ impl Index {
             .entry(id.mesh.clone())
             .or_default()
             .insert(id.name.clone(), Arc::downgrade(&proxy));
-        Ok(Subscription::of(proxy))
+        Ok(Subscription(proxy))
     }
 
     /// Whether the store knows a dataplane.
@@ -201,15 +210,6 @@ impl Index {
     }
 }
 
-impl Subscription {
-    fn of(proxy: Arc<Proxy>) -> Self {
-        Self {
-            feed: proxy.feed.clone(),
-            _proxy: proxy,
-        }
-    }
-}
-
 impl Inner {
     /// Takes in a published state.
     fn follow(&mut self, serving: &Arc<Serving>) {
@@ -230,6 +230,8 @@ impl Inner {
                 let target = mesh.map_or(Target::Gone, |mesh| {
                     Target::of(mesh, name, bundle.as_ref(), serving)
                 });
+                // A deleted dataplane that comes back is another proxy.
+                let stays = !matches!(target, Target::Gone);
                 proxy.targets.send_if_modified(|current| {
                     let differs = !current.is_same(&target);
                     if differs {
@@ -237,7 +239,7 @@ impl Inner {
                     }
                     differs
                 });
-                true
+                stays
             });
             !proxies.is_empty()
         });
@@ -246,7 +248,10 @@ impl Inner {
 
 /// Whether a mesh is the same in both states, with the same key at hand.
 fn is_unchanged(name: &MeshName, before: &Serving, after: &Serving) -> bool {
-    let same_mesh = match (before.current.meshes.get(name), after.current.meshes.get(name)) {
+    let same_mesh = match (
+        before.current.meshes.get(name),
+        after.current.meshes.get(name),
+    ) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (None, None) => true,
         _ => false,

@@ -122,7 +122,9 @@ impl LeafCache {
 
     /// Drops the leaves that would not be given out again.
     pub fn drop_stale(&self, now: Timestamp) {
-        self.lock().leaves.retain(|_, (_, current)| now < current.renew_at);
+        self.lock()
+            .leaves
+            .retain(|_, (_, current)| now < current.renew_at);
     }
 
     /// Drops the leaf of a dataplane that no longer exists.
@@ -130,7 +132,12 @@ impl LeafCache {
         self.lock().leaves.remove(dataplane);
     }
 
-    fn kept(&self, dataplane: &DataplaneId, spec: &LeafSpec, now: Timestamp) -> Option<CurrentLeaf> {
+    fn kept(
+        &self,
+        dataplane: &DataplaneId,
+        spec: &LeafSpec,
+        now: Timestamp,
+    ) -> Option<CurrentLeaf> {
         let state = self.lock();
         let (kept_spec, current) = state.leaves.get(dataplane)?;
         (kept_spec == spec && now < current.renew_at).then(|| current.clone())

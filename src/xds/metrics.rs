@@ -53,8 +53,16 @@ impl XdsMetrics {
             "Secrets sent to proxies",
             metrics.responses.clone(),
         );
-        registry.register("acks", "Secrets that proxies accepted", metrics.acks.clone());
-        registry.register("nacks", "Secrets that proxies rejected", metrics.nacks.clone());
+        registry.register(
+            "acks",
+            "Secrets that proxies accepted",
+            metrics.acks.clone(),
+        );
+        registry.register(
+            "nacks",
+            "Secrets that proxies rejected",
+            metrics.nacks.clone(),
+        );
         registry.register(
             "ended",
             "Streams that the server ended and calls that it refused",

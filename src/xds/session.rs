@@ -24,9 +24,9 @@
 //!   sent again.
 
 mod delta;
-mod sotw;
 #[cfg(test)]
 mod properties;
+mod sotw;
 #[cfg(test)]
 mod tests;
 
@@ -121,6 +121,17 @@ enum Answer {
     Rejected,
 }
 
+/// How a nonce relates to the responses of its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// It is of the newest response.
+    Newest,
+    /// It is of an older one: the proxy had not seen the newest yet.
+    Stale,
+    /// No response had it.
+    Unknown,
+}
+
 /// The names that a proxy subscribes to on one stream.
 #[derive(Debug, Default)]
 struct Subscriptions {
@@ -148,9 +159,17 @@ impl Subscriptions {
         self.holdings.insert(name.to_owned(), holding);
     }
 
-    /// Whether `nonce` is of the newest response.
-    fn is_newest(&self, nonce: &str) -> bool {
-        self.sent > 0 && nonce == self.sent.to_string()
+    fn age(&self, nonce: &str) -> Age {
+        if nonce.is_empty() {
+            // It was written before the first response came.
+            return Age::Newest;
+        }
+        match nonce.parse::<u64>() {
+            Ok(0) | Err(_) => Age::Unknown,
+            Ok(number) if number < self.sent => Age::Stale,
+            Ok(number) if number == self.sent => Age::Newest,
+            Ok(_) => Age::Unknown,
+        }
     }
 
     fn awaits_answer(&self) -> bool {
@@ -167,12 +186,15 @@ impl Subscriptions {
         version: Option<&str>,
         rejection: Option<&str>,
     ) -> Option<Verdict> {
-        let sent = self.holdings.values_mut().find_map(|holding| match holding {
-            Holding::Sent(sent) if sent.answer == Answer::Awaited && sent.nonce == nonce => {
-                Some(sent)
-            }
-            _ => None,
-        })?;
+        let sent = self
+            .holdings
+            .values_mut()
+            .find_map(|holding| match holding {
+                Holding::Sent(sent) if sent.answer == Answer::Awaited && sent.nonce == nonce => {
+                    Some(sent)
+                }
+                _ => None,
+            })?;
         if let Some(message) = rejection {
             sent.answer = Answer::Rejected;
             return Some(Verdict::Rejected {
@@ -214,13 +236,14 @@ impl Subscriptions {
 
     /// The first resource that the proxy has not been sent in this version.
     fn due<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Resource>> {
-        snapshot.resources().iter().find(|resource| {
-            match self.holdings.get(resource.name) {
+        snapshot
+            .resources()
+            .iter()
+            .find(|resource| match self.holdings.get(resource.name) {
                 None => false,
                 Some(Holding::Nothing | Holding::Claimed) => true,
                 Some(Holding::Sent(sent)) => sent.resource.version != resource.version,
-            }
-        })
+            })
     }
 
     fn send(&mut self, resource: &Arc<Resource>, version: String) -> Response {

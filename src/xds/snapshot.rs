@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use crate::ca::Leaf;
-use crate::model::{
-    AuthorityId, BundleId, Dataplane, Digest, MeshState, SpiffeId, Timestamp,
-};
+use crate::model::{AuthorityId, BundleId, Dataplane, Digest, MeshState, SpiffeId, Timestamp};
 
 /// The secret that holds the trust bundle.
 pub const MESH_CA: &str = "mesh_ca";

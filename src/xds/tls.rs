@@ -47,7 +47,7 @@ pub enum TlsError {
     Store(#[from] StoreError),
     /// The CA in the store cannot be sealed or opened.
     #[error("the CA of the xDS server cannot be sealed or opened")]
-    Vault(#[from] VaultError),
+    Vault(#[source] Box<VaultError>),
     /// The CA in the store is not what was put there.
     #[error("the CA of the xDS server in the store cannot be read: {problem}")]
     Damaged {
@@ -55,7 +55,9 @@ pub enum TlsError {
         problem: String,
     },
     /// A name that no certificate can hold.
-    #[error("`{name}` cannot be in a certificate; set general.advertisedHostname to a host name or an IP address")]
+    #[error(
+        "`{name}` cannot be in a certificate; set general.advertisedHostname to a host name or an IP address"
+    )]
     Name {
         /// The name.
         name: String,
@@ -76,6 +78,12 @@ pub enum TlsError {
     },
 }
 
+impl From<VaultError> for TlsError {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(Box::new(error))
+    }
+}
+
 /// The CA of the xDS server and the certificate that the server shows now.
 pub struct ServerIdentity {
     ca_pem: Arc<str>,
@@ -90,9 +98,12 @@ pub struct ServerIdentity {
 #[must_use]
 pub fn server_names(advertised: Option<&str>) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
-    let host = hostname::get().ok().and_then(|name| name.into_string().ok());
+    let host = hostname::get()
+        .ok()
+        .and_then(|name| name.into_string().ok());
     // A host may be named what no certificate can hold; nobody asked for that name.
-    let host = host.filter(|name| !name.is_empty() && CertificateParams::new([name.clone()]).is_ok());
+    let host =
+        host.filter(|name| !name.is_empty() && CertificateParams::new([name.clone()]).is_ok());
     for name in host.into_iter().chain(advertised.map(str::to_owned)) {
         if !names.contains(&name) {
             names.push(name);
@@ -115,12 +126,12 @@ impl ServerIdentity {
         now: Timestamp,
     ) -> Result<Self, TlsError> {
         let known = store.secrets(SECRET).await?;
-        let sealed = match known.into_iter().find(|(name, _)| name == SECRET) {
-            Some((_, sealed)) => sealed,
-            None => {
-                let made = vault.seal(&create_ca(now)?)?;
-                store.put_secret_if_absent(SECRET, &made).await?
-            }
+        let known = known.into_iter().find(|(name, _)| name == SECRET);
+        let sealed = if let Some((_, sealed)) = known {
+            sealed
+        } else {
+            let made = vault.seal(&create_ca(now)?)?;
+            store.put_secret_if_absent(SECRET, &made).await?
         };
         Self::from_ca(&vault.unseal(&sealed)?, names, now)
     }
@@ -138,7 +149,8 @@ impl ServerIdentity {
             .map_err(|error| damaged(&error))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
             .map_err(|_| damaged(&"its private key cannot be read"))?;
-        let key = KeyPair::try_from(&key).map_err(|_| damaged(&"its private key cannot be read"))?;
+        let key =
+            KeyPair::try_from(&key).map_err(|_| damaged(&"its private key cannot be read"))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| damaged(&error))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let first = issue(&issuer, &names, &provider, now)?;

@@ -46,3 +46,36 @@ fn inline(text: &str) -> DataSource {
         ..DataSource::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xds::fixtures::{bundle, leaf};
+
+    /// Field 1 of a message, or what is inside: tag, length, bytes.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(bytes.len()).unwrap();
+        [&[number << 3 | 2, length], bytes].concat()
+    }
+
+    #[test]
+    fn the_bundle_is_a_validation_context_with_inline_bytes() {
+        let packed = pack(&Resource::mesh_ca(bundle("roots")));
+        assert_eq!(packed.type_url, SECRET_TYPE);
+        let source = field(2, b"roots");
+        let context = field(1, &source);
+        let secret = [field(1, b"mesh_ca"), field(4, &context)].concat();
+        assert_eq!(packed.value, secret);
+    }
+
+    #[test]
+    fn the_leaf_is_a_certificate_with_its_key_in_inline_bytes() {
+        let packed = pack(&Resource::identity_cert(leaf("leaf")));
+        assert_eq!(packed.type_url, SECRET_TYPE);
+        let chain = field(1, &field(2, b"leaf"));
+        let key = field(2, &field(2, b"the key of leaf"));
+        let pair = [chain, key].concat();
+        let secret = [field(1, b"identity_cert"), field(2, &pair)].concat();
+        assert_eq!(packed.value, secret);
+    }
+}

@@ -17,8 +17,10 @@ const REVISION: &str = "main@sha1:0123456789abcdef0123456789abcdef01234567";
 #[test]
 fn golden_plans_are_as_they_were_reviewed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan");
-    let mut cases: Vec<PathBuf> =
-        fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> = fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     cases.sort();
     assert!(cases.len() > 20, "the golden plans are gone");
     let differing: Vec<String> = cases.iter().filter_map(|case| check_golden(case)).collect();
@@ -43,7 +45,10 @@ fn check_golden(case: &Path) -> Option<String> {
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, &text).unwrap();
         } else if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
-            differing = Some(format!("{} is not what is planned now:\n{text}", path.display()));
+            differing = Some(format!(
+                "{} is not what is planned now:\n{text}",
+                path.display()
+            ));
         }
     }
     differing
@@ -72,7 +77,10 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<(Arc<str>, Vec<u8>)>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(root, &path, files);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap();
             files.push((Arc::from(name), fs::read(&path).unwrap()));
         }

@@ -39,29 +39,56 @@ fn text(output: &Output) -> String {
 fn between_two_revisions_it_needs_neither_store_nor_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let repo = Repo::from_examples(folder.path());
-    let output = plan(folder.path(), &["--base", "HEAD", "-o", "json", "--detailed-exitcode"]);
+    let output = plan(
+        folder.path(),
+        &["--base", "HEAD", "-o", "json", "--detailed-exitcode"],
+    );
     assert_eq!(status(&output), 0);
     assert_eq!(json(&output)["changes"], serde_json::json!([]));
 
-    repo.commit(&[("demo.yaml", Some(MESH)), ("allow.yaml", Some(PERMISSION))], "a mesh");
-    let output = plan(folder.path(), &["--base", "HEAD~1", "-o", "json", "--detailed-exitcode"]);
-    assert_eq!(status(&output), 2, "{}", String::from_utf8_lossy(&output.stderr));
+    repo.commit(
+        &[("demo.yaml", Some(MESH)), ("allow.yaml", Some(PERMISSION))],
+        "a mesh",
+    );
+    let output = plan(
+        folder.path(),
+        &["--base", "HEAD~1", "-o", "json", "--detailed-exitcode"],
+    );
+    assert_eq!(
+        status(&output),
+        2,
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let document = json(&output);
     assert_eq!(document["format_version"], "1.0");
     assert!(document["head"].as_str().unwrap().starts_with("main@sha1:"));
     assert_ne!(document["head"], document["base"]);
     assert_eq!(document["summary"]["create"], 2);
     assert_eq!(document["changes"][0]["address"], "Mesh/demo");
-    assert_eq!(document["changes"][0]["actions"], serde_json::json!(["create"]));
+    assert_eq!(
+        document["changes"][0]["actions"],
+        serde_json::json!(["create"])
+    );
     assert_eq!(document["changes"][0]["file"], "demo.yaml");
-    assert_eq!(document["changes"][1]["address"], "demo/TrafficPermission/web-to-backend");
+    assert_eq!(
+        document["changes"][1]["address"],
+        "demo/TrafficPermission/web-to-backend"
+    );
     assert_eq!(document["authorization"][0]["source"], "web");
     assert_eq!(document["authorization"][0]["after"], "allow");
     assert_eq!(document["blocked"], false);
     assert!(document["digest"].as_str().unwrap().starts_with("sha256:"));
     let again = plan(folder.path(), &["--base", "HEAD~1", "-o", "json"]);
-    assert_eq!(status(&again), 0, "without --detailed-exitcode a valid plan is 0");
-    assert_eq!(again.stdout, output.stdout, "the same input gives the same bytes");
+    assert_eq!(
+        status(&again),
+        0,
+        "without --detailed-exitcode a valid plan is 0"
+    );
+    assert_eq!(
+        again.stdout, output.stdout,
+        "the same input gives the same bytes"
+    );
 }
 
 #[test]
@@ -69,16 +96,25 @@ fn a_refused_change_of_ca_is_told_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let ca = super::support::MeshCa::for_mesh("demo").document("demo", "root");
     let repo = Repo::init(folder.path());
-    repo.commit(&[("mesh.yaml", Some(MESH)), ("ca.yaml", Some(&ca))], "builtin");
+    repo.commit(
+        &[("mesh.yaml", Some(MESH)), ("ca.yaml", Some(&ca))],
+        "builtin",
+    );
     repo.commit(&[("mesh.yaml", Some(PROVIDED))], "provided");
-    let output = plan(folder.path(), &["--base", "HEAD~1", "--detailed-exitcode", "-o", "json"]);
+    let output = plan(
+        folder.path(),
+        &["--base", "HEAD~1", "--detailed-exitcode", "-o", "json"],
+    );
     assert_eq!(status(&output), 3);
     let found = &json(&output)["diagnostics"][0];
     assert_eq!(
         found["message"],
         "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA"
     );
-    assert_eq!((found["field"].as_str(), found["line"].as_u64()), (Some("mtls.ca"), Some(3)));
+    assert_eq!(
+        (found["field"].as_str(), found["line"].as_u64()),
+        (Some("mtls.ca"), Some(3))
+    );
     assert_eq!(json(&output)["blocked"], true);
     let output = plan(folder.path(), &["--base", "HEAD~1"]);
     assert_eq!(status(&output), 1);
@@ -97,10 +133,17 @@ fn invalid_input_is_status_one_and_other_meshes_are_planned() {
     let broken = PERMISSION.replace("{service: web}", "{}");
     let other = "type: Mesh\nname: other\n";
     repo.commit(
-        &[("mesh.yaml", Some(MESH)), ("allow.yaml", Some(&broken)), ("other.yaml", Some(other))],
+        &[
+            ("mesh.yaml", Some(MESH)),
+            ("allow.yaml", Some(&broken)),
+            ("other.yaml", Some(other)),
+        ],
         "half of it is wrong",
     );
-    let output = plan(folder.path(), &["--base", "HEAD~1", "--detailed-exitcode", "-o", "json"]);
+    let output = plan(
+        folder.path(),
+        &["--base", "HEAD~1", "--detailed-exitcode", "-o", "json"],
+    );
     assert_eq!(status(&output), 1);
     let document = json(&output);
     assert_eq!(document["changes"].as_array().unwrap().len(), 1);
@@ -117,19 +160,42 @@ fn it_plans_against_a_store_and_a_control_plane_and_changes_neither() {
     let folder = tempfile::tempdir().unwrap();
     let repo = Repo::init(folder.path());
     repo.commit(&[("mesh.yaml", Some(MESH))], "the same");
-    let same = plan(folder.path(), &["--address", &address, "--detailed-exitcode"]);
-    assert_eq!(status(&same), 0, "{}{}", text(&same), String::from_utf8_lossy(&same.stderr));
+    let same = plan(
+        folder.path(),
+        &["--address", &address, "--detailed-exitcode"],
+    );
+    assert_eq!(
+        status(&same),
+        0,
+        "{}{}",
+        text(&same),
+        String::from_utf8_lossy(&same.stderr)
+    );
     assert!(text(&same).contains("No changes."));
     repo.commit(&[("allow.yaml", Some(PERMISSION))], "allow");
-    let online = plan(folder.path(), &["--address", &address, "-o", "json", "--detailed-exitcode"]);
-    assert_eq!(status(&online), 2, "{}", String::from_utf8_lossy(&online.stderr));
+    let online = plan(
+        folder.path(),
+        &["--address", &address, "-o", "json", "--detailed-exitcode"],
+    );
+    assert_eq!(
+        status(&online),
+        2,
+        "{}",
+        String::from_utf8_lossy(&online.stderr)
+    );
     assert_eq!(json(&online)["summary"]["create"], 1);
     assert!(daemon.terminate().success());
 
     let database = site.state_dir().join("windlass.db");
     let before = fs::read(&database).unwrap();
     let config = site.config();
-    let args = ["--config", config.to_str().unwrap(), "-o", "json", "--detailed-exitcode"];
+    let args = [
+        "--config",
+        config.to_str().unwrap(),
+        "-o",
+        "json",
+        "--detailed-exitcode",
+    ];
     let offline = Command::new(env!("CARGO_BIN_EXE_windlass"))
         .args(["plan", "--repo"])
         .arg(folder.path())
@@ -137,10 +203,19 @@ fn it_plans_against_a_store_and_a_control_plane_and_changes_neither() {
         .env("WINDLASS_STATE_DIR", site.state_dir())
         .output()
         .unwrap();
-    assert_eq!(status(&offline), 2, "{}", String::from_utf8_lossy(&offline.stderr));
+    assert_eq!(
+        status(&offline),
+        2,
+        "{}",
+        String::from_utf8_lossy(&offline.stderr)
+    );
     assert_eq!(json(&offline)["changes"], json(&online)["changes"]);
     assert_eq!(json(&offline)["digest"], json(&online)["digest"]);
-    assert_eq!(fs::read(&database).unwrap(), before, "planning wrote to the store");
+    assert_eq!(
+        fs::read(&database).unwrap(),
+        before,
+        "planning wrote to the store"
+    );
 }
 
 #[test]
@@ -151,12 +226,18 @@ fn what_cannot_be_had_is_told_with_a_hint() {
     for (args, expected) in [
         (&["--base", "no-such-branch"][..], "no-such-branch"),
         (&["--address", "http://127.0.0.1:1"][..], "127.0.0.1:1"),
-        (&["--config", "/no/such/file.yaml"][..], "/no/such/file.yaml"),
+        (
+            &["--config", "/no/such/file.yaml"][..],
+            "/no/such/file.yaml",
+        ),
     ] {
         let output = plan(folder.path(), args);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(status(&output), 1, "{said}");
-        assert!(said.starts_with("Error: ") && said.contains(expected), "{said}");
+        assert!(
+            said.starts_with("Error: ") && said.contains(expected),
+            "{said}"
+        );
     }
     let nowhere = plan(Path::new("/no/such/repository"), &["--base", "HEAD"]);
     assert_eq!(status(&nowhere), 1);

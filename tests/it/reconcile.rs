@@ -15,13 +15,17 @@ const PROVIDED: &str = "type: Mesh\nname: demo\nmtls: {enabled: true, ca: {provi
 const OTHER: &str = "type: Mesh\nname: other\n";
 const PERMISSION: &str = "type: TrafficPermission\nmesh: demo\nname: web-to-backend\n\
      sources: [{match: {service: web}}]\ndestinations: [{match: {service: backend}}]\n";
-const FORBIDDEN: &str = "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
+const FORBIDDEN: &str =
+    "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
 
 fn names(daemon: &Daemon, path: &str) -> Vec<String> {
     let answer = http::get(&daemon.listeners().api, path).and_then(http::Answer::ok);
     let list = answer.expect("a list").json();
     let items = list["items"].as_array().expect("items");
-    items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+    items
+        .iter()
+        .map(|item| item["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn wait_until_held_back(daemon: &Daemon, commit: &str) -> Value {
@@ -34,7 +38,10 @@ fn wait_until_held_back(daemon: &Daemon, commit: &str) -> Value {
 
 fn codes(status: &Value) -> Vec<String> {
     let diagnostics = status["sources"][0]["diagnostics"].as_array().unwrap();
-    diagnostics.iter().map(|found| found["code"].as_str().unwrap().to_owned()).collect()
+    diagnostics
+        .iter()
+        .map(|found| found["code"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -42,14 +49,29 @@ fn commits_create_change_and_delete() {
     let site = Site::from_files(&[("mesh.yaml", MESH), ("other.yaml", OTHER)]);
     let daemon = site.start();
     assert_eq!(names(&daemon, "/meshes"), ["demo", "other"]);
-    let added = site.repo.commit(&[("permission.yaml", Some(PERMISSION))], "allow");
+    let added = site
+        .repo
+        .commit(&[("permission.yaml", Some(PERMISSION))], "allow");
     daemon.wait_until_applied(&added);
-    assert_eq!(names(&daemon, "/meshes/demo/traffic-permissions"), ["web-to-backend"]);
-    let renamed = PERMISSION.replace("web-to-backend", "web-to-all").replace("backend", "'*'");
-    let changed = site.repo.commit(&[("permission.yaml", Some(&renamed))], "rename");
+    assert_eq!(
+        names(&daemon, "/meshes/demo/traffic-permissions"),
+        ["web-to-backend"]
+    );
+    let renamed = PERMISSION
+        .replace("web-to-backend", "web-to-all")
+        .replace("backend", "'*'");
+    let changed = site
+        .repo
+        .commit(&[("permission.yaml", Some(&renamed))], "rename");
     daemon.wait_until_applied(&changed);
-    assert_eq!(names(&daemon, "/meshes/demo/traffic-permissions"), ["web-to-all"]);
-    let removed = site.repo.commit(&[("permission.yaml", None), ("other.yaml", None)], "withdraw");
+    assert_eq!(
+        names(&daemon, "/meshes/demo/traffic-permissions"),
+        ["web-to-all"]
+    );
+    let removed = site.repo.commit(
+        &[("permission.yaml", None), ("other.yaml", None)],
+        "withdraw",
+    );
     daemon.wait_until_applied(&removed);
     assert!(names(&daemon, "/meshes/demo/traffic-permissions").is_empty());
     assert_eq!(names(&daemon, "/meshes"), ["demo"]);
@@ -60,8 +82,13 @@ fn the_working_tree_is_not_reconciled() {
     let site = Site::from_files(&[("mesh.yaml", MESH)]);
     let daemon = site.start();
     fs::write(site.repo.path().join("other.yaml"), OTHER).unwrap();
-    http::post(&daemon.listeners().api, "/sync", &json!({})).and_then(http::Answer::ok).unwrap();
-    let commit = site.repo.commit(&[("other.yaml", None), ("permission.yaml", Some(PERMISSION))], "x");
+    http::post(&daemon.listeners().api, "/sync", &json!({}))
+        .and_then(http::Answer::ok)
+        .unwrap();
+    let commit = site.repo.commit(
+        &[("other.yaml", None), ("permission.yaml", Some(PERMISSION))],
+        "x",
+    );
     daemon.wait_until_applied(&commit);
     assert_eq!(names(&daemon, "/meshes"), ["demo"]);
 }
@@ -73,7 +100,10 @@ fn an_invalid_mesh_is_held_back_and_no_other() {
     let broken = PERMISSION.replace("{service: web}", "{env: prod}");
     let enabled = OTHER.to_owned() + "mtls: {enabled: true}\n";
     let commit = site.repo.commit(
-        &[("permission.yaml", Some(&broken)), ("other.yaml", Some(&enabled))],
+        &[
+            ("permission.yaml", Some(&broken)),
+            ("other.yaml", Some(&enabled)),
+        ],
         "half of it is wrong",
     );
     let status = wait_until_held_back(&daemon, &commit);
@@ -84,8 +114,13 @@ fn an_invalid_mesh_is_held_back_and_no_other() {
     let found = source["diagnostics"][0].clone();
     assert_eq!(found["file"], "permission.yaml");
     assert!(found["line"].as_u64().unwrap() > 1);
-    assert_eq!(condition(mesh(&status, "demo"), "Stalled").unwrap()["reason"], "Invalid");
-    let mended = site.repo.commit(&[("permission.yaml", Some(PERMISSION))], "mend");
+    assert_eq!(
+        condition(mesh(&status, "demo"), "Stalled").unwrap()["reason"],
+        "Invalid"
+    );
+    let mended = site
+        .repo
+        .commit(&[("permission.yaml", Some(PERMISSION))], "mend");
     daemon.wait_until_applied(&mended);
 }
 
@@ -93,11 +128,18 @@ fn an_invalid_mesh_is_held_back_and_no_other() {
 fn a_file_that_cannot_be_parsed_holds_back_the_commit() {
     let site = Site::from_files(&[("mesh.yaml", MESH)]);
     let daemon = site.start();
-    let commit = site
-        .repo
-        .commit(&[("other.yaml", Some(OTHER)), ("broken.yaml", Some("type: [Mesh\n"))], "broken");
+    let commit = site.repo.commit(
+        &[
+            ("other.yaml", Some(OTHER)),
+            ("broken.yaml", Some("type: [Mesh\n")),
+        ],
+        "broken",
+    );
     let status = wait_until_held_back(&daemon, &commit);
-    assert_eq!(condition(&status["sources"][0], "Ready").unwrap()["reason"], "CommitInvalid");
+    assert_eq!(
+        condition(&status["sources"][0], "Ready").unwrap()["reason"],
+        "CommitInvalid"
+    );
     assert_eq!(names(&daemon, "/meshes"), ["demo"]);
     let mended = site.repo.commit(&[("broken.yaml", None)], "mend");
     daemon.wait_until_applied(&mended);
@@ -119,10 +161,16 @@ fn changing_the_ca_while_mtls_is_enabled_is_refused_whatever_the_strategy() {
         let status = wait_until_held_back(&daemon, &commit);
         let found = &status["sources"][0]["diagnostics"][0];
         assert_eq!(found["message"], FORBIDDEN);
-        assert_eq!((&found["file"], &found["field"]), (&json!("mesh.yaml"), &json!("mtls.ca")));
+        assert_eq!(
+            (&found["file"], &found["field"]),
+            (&json!("mesh.yaml"), &json!("mtls.ca"))
+        );
         assert_eq!((&found["line"], &found["column"]), (&json!(5), &json!(3)));
         assert_eq!(authorities(&status, "demo", "active"), before);
-        assert_eq!(condition(mesh(&status, "demo"), "Stalled").unwrap()["message"], FORBIDDEN);
+        assert_eq!(
+            condition(mesh(&status, "demo"), "Stalled").unwrap()["message"],
+            FORBIDDEN
+        );
     }
 }
 
@@ -137,7 +185,10 @@ fn the_documented_sequence_works_as_three_commits() {
         daemon.wait_until_applied(&commit);
     }
     let status = daemon.status().unwrap();
-    assert_eq!(mesh(&status, "demo")["mtls"], json!({"enabled": true, "ca": "provided"}));
+    assert_eq!(
+        mesh(&status, "demo")["mtls"],
+        json!({"enabled": true, "ca": "provided"})
+    );
     let provided = authorities(&status, "demo", "active");
     assert_eq!(provided.len(), 1);
     assert_ne!(provided, builtin);
@@ -157,9 +208,14 @@ fn three_commits_that_come_at_once_work_like_three() {
     let daemon = site.start();
     let status = daemon.wait_until_applied(&last);
     assert_ne!(authorities(&status, "demo", "active"), builtin);
-    let history = http::get(&daemon.listeners().api, "/history").unwrap().json();
+    let history = http::get(&daemon.listeners().api, "/history")
+        .unwrap()
+        .json();
     let steps = history["items"].to_string();
-    assert!(steps.contains("disable mTLS") && steps.contains("enable mTLS"), "{history:#}");
+    assert!(
+        steps.contains("disable mTLS") && steps.contains("enable mTLS"),
+        "{history:#}"
+    );
 }
 
 #[test]
@@ -168,11 +224,17 @@ fn one_commit_that_disables_and_changes_at_once_is_refused_although_others_came_
     let site = Site::from_files(&[("mesh.yaml", MESH), ("ca.yaml", &ca)]);
     let daemon = site.start();
     assert!(daemon.terminate().success());
-    site.repo.commit(&[("other.yaml", Some(OTHER))], "something else");
-    let last = site.repo.commit(&[("mesh.yaml", Some(DISABLED_PROVIDED))], "two at once");
+    site.repo
+        .commit(&[("other.yaml", Some(OTHER))], "something else");
+    let last = site
+        .repo
+        .commit(&[("mesh.yaml", Some(DISABLED_PROVIDED))], "two at once");
     let daemon = site.start();
     let status = wait_until_held_back(&daemon, &last);
-    assert_eq!(mesh(&status, "demo")["mtls"], json!({"enabled": true, "ca": "builtin"}));
+    assert_eq!(
+        mesh(&status, "demo")["mtls"],
+        json!({"enabled": true, "ca": "builtin"})
+    );
     assert_eq!(names(&daemon, "/meshes"), ["demo", "other"]);
 }
 
@@ -204,18 +266,29 @@ fn a_key_that_no_identity_opens_holds_back_its_mesh_only() {
         .iter()
         .filter_map(|found| found["file"].as_str())
         .collect();
-    assert!(files.contains(&"demo-ca.yaml") && files.contains(&"other-ca.yaml"), "{status:#}");
+    assert!(
+        files.contains(&"demo-ca.yaml") && files.contains(&"other-ca.yaml"),
+        "{status:#}"
+    );
     let said = format!("{status}{}", daemon.log());
-    assert!(!said.contains("c2VjcmV0"), "a plaintext key was shown: {said}");
+    assert!(
+        !said.contains("c2VjcmV0"),
+        "a plaintext key was shown: {said}"
+    );
 }
 
 #[test]
 fn an_emptied_branch_deletes_nothing() {
     let site = Site::from_files(&[("mesh.yaml", MESH)]);
     let daemon = site.start();
-    let commit = site.repo.commit(&[("mesh.yaml", None), ("README", Some("nothing"))], "empty");
+    let commit = site
+        .repo
+        .commit(&[("mesh.yaml", None), ("README", Some("nothing"))], "empty");
     let status = wait_until_held_back(&daemon, &commit);
-    assert_eq!(condition(&status["sources"][0], "Ready").unwrap()["reason"], "EmptySource");
+    assert_eq!(
+        condition(&status["sources"][0], "Ready").unwrap()["reason"],
+        "EmptySource"
+    );
     assert_eq!(codes(&status), ["WL0702"]);
     assert_eq!(names(&daemon, "/meshes"), ["demo"]);
     let back = site.repo.commit(&[("mesh.yaml", Some(MESH))], "back");
@@ -228,7 +301,9 @@ fn the_last_good_state_is_served_when_the_repository_is_gone() {
     let daemon = site.start();
     let before = authorities(&daemon.status().unwrap(), "demo", "active");
     fs::remove_dir_all(site.repo.path()).unwrap();
-    http::post(&daemon.listeners().api, "/sync", &json!({})).and_then(http::Answer::ok).unwrap();
+    http::post(&daemon.listeners().api, "/sync", &json!({}))
+        .and_then(http::Answer::ok)
+        .unwrap();
     let gone = |status: &Value| {
         condition(&status["sources"][0], "Healthy").is_some_and(|c| c["status"] == "False")
     };
@@ -246,12 +321,24 @@ fn the_last_good_state_is_served_when_the_repository_is_gone() {
 fn a_force_push_is_followed() {
     let site = Site::from_files(&[("mesh.yaml", MESH)]);
     let daemon = site.start();
-    let old = site.repo.commit(&[("other.yaml", Some(OTHER))], "to be rewritten");
+    let old = site
+        .repo
+        .commit(&[("other.yaml", Some(OTHER))], "to be rewritten");
     daemon.wait_until_applied(&old);
     let repository = git2::Repository::open(site.repo.path()).unwrap();
-    let first = repository.head().unwrap().peel_to_commit().unwrap().parent(0).unwrap();
-    repository.reset(first.as_object(), git2::ResetType::Hard, None).unwrap();
-    let new = site.repo.commit(&[("permission.yaml", Some(PERMISSION))], "rewritten");
+    let first = repository
+        .head()
+        .unwrap()
+        .peel_to_commit()
+        .unwrap()
+        .parent(0)
+        .unwrap();
+    repository
+        .reset(first.as_object(), git2::ResetType::Hard, None)
+        .unwrap();
+    let new = site
+        .repo
+        .commit(&[("permission.yaml", Some(PERMISSION))], "rewritten");
     daemon.wait_until_applied(&new);
     assert_eq!(names(&daemon, "/meshes"), ["demo"]);
 }
@@ -269,7 +356,10 @@ fn a_second_daemon_on_the_same_state_folder_is_refused() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("another windlass runs") && said.contains("hint:"), "{said}");
+    assert!(
+        said.contains("another windlass runs") && said.contains("hint:"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -279,11 +369,18 @@ fn sigterm_stops_it_gracefully_and_a_restart_changes_nothing() {
     let before = daemon.status().unwrap();
     let log = wait::until("the greeting", || {
         let log = daemon.log();
-        if log.contains("try") { Ok(log) } else { Err(log) }
+        if log.contains("try") {
+            Ok(log)
+        } else {
+            Err(log)
+        }
     });
     assert!(log.contains("windlass status"), "{log}");
     assert!(daemon.terminate().success());
     let daemon = site.start();
     let after = daemon.wait_until("the same", |status| status["meshes"] == before["meshes"]);
-    assert_eq!(after["sources"][0]["appliedRevision"], before["sources"][0]["appliedRevision"]);
+    assert_eq!(
+        after["sources"][0]["appliedRevision"],
+        before["sources"][0]["appliedRevision"]
+    );
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::{CliError, codes, refused};
+use super::CliError;
+use crate::manifest::codes;
 use crate::model::Diagnostic;
+use crate::source;
 
 /// The most bytes that are read of a file: enough to see that it is too large.
 const MOST_BYTES: u64 = (1 << 20) + 1;
@@ -34,7 +36,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Arc<str>, Entry>, CliError> {
         let entry = if metadata.is_file() {
             read_file(path)
         } else {
-            Entry::not_a_file("a device, pipe or socket")
+            special()
         };
         files.insert(Arc::from(name.to_string_lossy()), entry);
         return Ok(files);
@@ -64,16 +66,32 @@ fn is_hidden_folder(entry: &DirEntry) -> bool {
 }
 
 fn is_yaml(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "yaml" || extension == "yml")
+    let name = path.as_os_str().as_encoded_bytes();
+    name.ends_with(b".yaml") || name.ends_with(b".yml")
 }
 
 fn of_entry(entry: &DirEntry) -> Entry {
     match entry.file_type() {
         Some(kind) if kind.is_file() => read_file(entry.path()),
-        Some(kind) if kind.is_symlink() => Entry::not_a_file("a symbolic link"),
-        _ => Entry::not_a_file("a device, pipe or socket"),
+        Some(kind) if kind.is_symlink() => refused(
+            source::codes::SYMLINK,
+            "file is a symlink; symlinks are not followed",
+        ),
+        _ => special(),
     }
+}
+
+fn special() -> Entry {
+    let message = "the file is a device, pipe or socket, and only regular files are read";
+    refused(codes::UNREADABLE, message)
+}
+
+/// A file of the tree that is not read.
+fn refused(code: &str, message: impl Into<String>) -> Entry {
+    let mut diagnostic = Diagnostic::error(code, message);
+    diagnostic.line = 1;
+    diagnostic.column = 1;
+    Entry::Refused(diagnostic)
 }
 
 fn read_file(path: &Path) -> Entry {

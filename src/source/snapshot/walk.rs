@@ -5,6 +5,7 @@ use std::sync::Arc;
 use git2::{ObjectType, Odb, Oid, Tree};
 
 use super::super::ignored::{self, Rules};
+use super::super::loose;
 use super::{Content, Cost, FileChange, MAX_FILE, MAX_OBJECT, Named, Problem, refusal};
 use crate::model::Diagnostic;
 
@@ -93,7 +94,8 @@ pub(super) fn tree<'git>(
     if size > MAX_OBJECT {
         return Err(Problem::TooLarge(what()));
     }
-    git.find_tree(id)
+    loose::check(git, id, MAX_OBJECT)
+        .and_then(|()| git.find_tree(id))
         .map_err(|error| Problem::Git(what(), error))
 }
 
@@ -163,8 +165,11 @@ impl<'git> Walk<'git> {
             } else {
                 name.ends_with(b".yaml") || name.ends_with(b".yml")
             };
-            let place = format!("{path}{}", String::from_utf8_lossy(name));
-            if !wanted || here.new.rules.ignore(&place, is_folder) {
+            if !wanted {
+                continue;
+            }
+            let place = here.place(&String::from_utf8_lossy(name));
+            if here.new.rules.ignore(&place, is_folder) {
                 continue;
             }
             let Some(name) = sound(name) else {
@@ -306,9 +311,10 @@ impl<'git> Walk<'git> {
     }
 
     pub(super) fn content(&self, id: Oid, place: &str) -> Result<Vec<u8>, Problem> {
-        let object = self.odb.read(id);
-        let object = object.map_err(|error| Problem::file(place, error))?;
-        Ok(object.data().to_vec())
+        loose::check(self.git, id, MAX_OBJECT)
+            .and_then(|()| self.odb.read(id))
+            .map(|object| object.data().to_vec())
+            .map_err(|error| Problem::file(place, error))
     }
 
     fn charge_file(&mut self, bytes: usize) -> Result<(), Stop> {

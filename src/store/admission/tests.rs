@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use proptest::prelude::*;
-use proptest::sample::select;
-
 use super::*;
 use crate::model::{
-    Dataplane, Digest, Generation, Mesh, Mtls, Networking, Origin, ProvidedCa, ProxyEvidence, Role,
-    SpkiId,
+    Dataplane, Digest, Generation, IllegalMove, Mesh, MeshName, Mtls, Networking, Origin,
+    ProvidedCa, ProxyEvidence, Role, SpkiId,
 };
+
+mod ca_change;
+mod sequences;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -169,130 +169,120 @@ fn leaf(dataplane: &str, issuer: &str, not_after: Option<Timestamp>) -> Evidence
     Evidence::from([(proxy, evidence)])
 }
 
-#[test]
-fn each_thing_that_no_writer_may_do_is_refused_by_its_name() {
-    let nothing = absent();
-    let plain = after([mesh(false, builtin())]);
-    let secure = secure("builtin-1", builtin());
-    let foreign = Operation::AddAuthority(
-        Authority {
-            mesh: "other".parse().unwrap(),
-            ..authority("builtin-1", AuthorityState::Staged)
-        },
-        SealedKey(Vec::new()),
-    );
-    let active = Operation::AddAuthority(authority("root", ACTIVE), SealedKey(Vec::new()));
-    let one = id("builtin-1");
-    let name = || "demo".parse::<MeshName>().unwrap();
-    let dp = ResourceKey {
-        mesh: name(),
+fn name() -> MeshName {
+    "demo".parse().unwrap()
+}
+
+fn dp(mesh: &str) -> ResourceKey {
+    ResourceKey {
+        mesh: mesh.parse().unwrap(),
         kind: Kind::Dataplane,
         name: "dp".parse().unwrap(),
-    };
-    let other_dp = ResourceKey {
-        mesh: "other".parse().unwrap(),
-        ..dp.clone()
-    };
-    let cases: Vec<(&MeshState, Vec<Operation>, Refusal)> = vec![
-        (
-            &plain,
-            vec![dataplane("other", "dp")],
-            Refusal::ForeignResource {
-                resource: other_dp.clone(),
-                mesh: name(),
-            },
-        ),
-        (
-            &plain,
-            vec![Operation::DeleteResource(other_dp.clone())],
-            Refusal::ForeignResource {
-                resource: other_dp,
-                mesh: name(),
-            },
-        ),
-        (
-            &plain,
-            vec![foreign],
-            Refusal::ForeignAuthority {
-                id: one,
-                owner: "other".parse().unwrap(),
-                mesh: name(),
-            },
-        ),
-        (
-            &plain,
-            vec![active],
-            Refusal::NotStaged {
-                id: id("root"),
-                state: ACTIVE,
-            },
-        ),
-        (
-            &plain,
-            vec![add("root"), advance("root", revoked()), add("root")],
-            Refusal::AlreadyRevoked { id: id("root") },
-        ),
-        (
-            &plain,
-            vec![advance("root", PREPARED)],
-            Refusal::UnknownAuthority { id: id("root") },
-        ),
-        (
-            &secure,
-            vec![advance("builtin-1", revoked())],
-            Refusal::IllegalMove {
-                id: one,
-                illegal: IllegalMove {
-                    from: ACTIVE,
-                    to: revoked(),
-                },
-            },
-        ),
-        (
-            &secure,
-            vec![Operation::ForgetAuthority(one)],
-            Refusal::NotRevoked {
-                id: one,
-                state: ACTIVE,
-            },
-        ),
-        (
-            &secure,
-            vec![advance("builtin-1", retiring())],
-            Refusal::NoActiveAuthority,
-        ),
-        (
-            &plain,
-            vec![mesh(true, builtin())],
-            Refusal::NoActiveAuthority,
-        ),
-        (
-            &secure,
-            vec![delete(Kind::Mesh, "demo")],
-            Refusal::WithoutMesh {
-                mesh: name(),
-                dependents: vec![dp],
-            },
-        ),
-        (
-            &nothing,
-            vec![add("root")],
-            Refusal::AuthorityWithoutMesh {
-                id: id("root"),
-                mesh: name(),
-            },
-        ),
-        (
-            &secure,
-            vec![mesh(true, provided(None))],
-            Refusal::CaChangeForbidden,
-        ),
-    ];
-    for (current, operations, expected) in cases {
-        assert_eq!(refusal(current, operations), Some(expected));
     }
+}
+
+#[test]
+fn what_belongs_to_another_mesh_is_refused() {
+    let plain = after([mesh(false, builtin())]);
+    let foreign_resource = Refusal::ForeignResource {
+        resource: dp("other"),
+        mesh: name(),
+    };
+    let put = refusal(&plain, [dataplane("other", "dp")]);
+    assert_eq!(put, Some(foreign_resource.clone()));
+    let delete = refusal(&plain, [Operation::DeleteResource(dp("other"))]);
+    assert_eq!(delete, Some(foreign_resource));
+    let foreign = Authority {
+        mesh: "other".parse().unwrap(),
+        ..authority("root", AuthorityState::Staged)
+    };
+    let add = Operation::AddAuthority(foreign, SealedKey(Vec::new()));
+    let expected = Refusal::ForeignAuthority {
+        id: id("root"),
+        owner: "other".parse().unwrap(),
+        mesh: name(),
+    };
+    assert_eq!(refusal(&plain, [add]), Some(expected));
+}
+
+#[test]
+fn a_mesh_stands_and_falls_with_its_mesh_resource() {
+    let expected = Refusal::WithoutMesh {
+        mesh: name(),
+        dependents: vec![dp("demo")],
+    };
+    let secure = secure("builtin-1", builtin());
+    let deleted = refusal(&secure, [delete(Kind::Mesh, "demo")]);
+    assert_eq!(deleted, Some(expected.clone()));
+    assert_eq!(
+        refusal(&absent(), [dataplane("demo", "dp")]),
+        Some(expected)
+    );
+    let expected = Refusal::AuthorityWithoutMesh {
+        id: id("root"),
+        mesh: name(),
+    };
+    assert_eq!(refusal(&absent(), [add("root")]), Some(expected));
+    let all = [delete(Kind::Dataplane, "dp"), delete(Kind::Mesh, "demo")];
+    assert_eq!(try_on(&secure, &Evidence::new(), all), Ok(absent()));
+}
+
+#[test]
+fn an_authority_skips_no_state() {
+    let plain = after([mesh(false, builtin())]);
+    let secure = secure("builtin-1", builtin());
+    let (one, root) = (id("builtin-1"), id("root"));
+    let active = Operation::AddAuthority(authority("root", ACTIVE), SealedKey(Vec::new()));
+    let not_staged = Refusal::NotStaged {
+        id: root,
+        state: ACTIVE,
+    };
+    assert_eq!(refusal(&plain, [active]), Some(not_staged));
+    let again = [add("root"), advance("root", revoked()), add("root")];
+    let expected = Refusal::AlreadyRevoked { id: root };
+    assert_eq!(refusal(&plain, again), Some(expected));
+    let unknown = refusal(&plain, [advance("root", PREPARED)]);
+    assert_eq!(unknown, Some(Refusal::UnknownAuthority { id: root }));
+    let illegal = Refusal::IllegalMove {
+        id: one,
+        illegal: IllegalMove {
+            from: ACTIVE,
+            to: revoked(),
+        },
+    };
+    assert_eq!(
+        refusal(&secure, [advance("builtin-1", revoked())]),
+        Some(illegal)
+    );
+    let not_revoked = Refusal::NotRevoked {
+        id: one,
+        state: ACTIVE,
+    };
+    assert_eq!(
+        refusal(&secure, [Operation::ForgetAuthority(one)]),
+        Some(not_revoked)
+    );
+}
+
+#[test]
+fn with_mtls_exactly_the_chosen_authority_is_active() {
+    let plain = after([mesh(false, builtin())]);
+    let secure = secure("builtin-1", builtin());
+    let none = Some(Refusal::NoActiveAuthority);
+    assert_eq!(refusal(&plain, [mesh(true, builtin())]), none);
+    assert_eq!(refusal(&secure, [advance("builtin-1", retiring())]), none);
     let two = refusal(&secure, activate("builtin-2"));
     assert!(matches!(two, Some(Refusal::TwoActive { first, second }) if first < second));
+    let other = refusal(
+        &plain,
+        [mesh(true, builtin())].into_iter().chain(activate("root")),
+    );
+    let expected = Refusal::OtherActive {
+        id: id("root"),
+        origin: authority("root", ACTIVE).origin,
+        ca: builtin(),
+    };
+    assert_eq!(other, Some(expected));
 }
 
 #[test]
@@ -316,64 +306,6 @@ fn many_names_are_counted_and_not_listed() {
         text.contains("demo/dp-0, demo/dp-1, demo/dp-2, 6 more still hold"),
         "{text}"
     );
-}
-
-#[test]
-fn a_change_of_ca_is_judged_by_what_it_resolves_to() {
-    let certificate = "certificate of root\n";
-    let root = |ca| {
-        after(
-            [mesh(true, ca), provided_ca("root", certificate)]
-                .into_iter()
-                .chain(activate("root")),
-        )
-    };
-    let two = |ca, cert| [provided_ca("other", cert), mesh(true, ca)];
-    let forbidden = Some(Refusal::CaChangeForbidden);
-
-    // The same authority under another spelling.
-    assert_eq!(
-        refusal(&root(provided(None)), [mesh(true, provided(Some("root")))]),
-        None
-    );
-    assert_eq!(
-        refusal(&root(provided(Some("root"))), [mesh(true, provided(None))]),
-        None
-    );
-    assert_eq!(
-        refusal(
-            &root(provided(None)),
-            two(provided(Some("other")), certificate)
-        ),
-        None
-    );
-    // Another one.
-    let other = two(provided(Some("other")), "certificate of other");
-    assert_eq!(refusal(&root(provided(None)), other.clone()), forbidden);
-    let swap = other
-        .into_iter()
-        .chain([advance("root", retiring())])
-        .chain(activate("other"));
-    assert_eq!(refusal(&root(provided(None)), swap.clone()), forbidden);
-    assert_eq!(
-        refusal(&root(provided(None)), [mesh(true, builtin())]),
-        forbidden
-    );
-    // Disabling it in the same write is too late.
-    assert_eq!(
-        refusal(&root(provided(None)), [mesh(false, builtin())]),
-        forbidden
-    );
-    // So is taking the Mesh away and making it anew.
-    let anew = [delete(Kind::Mesh, "demo"), mesh(true, builtin())];
-    assert_eq!(refusal(&root(provided(None)), anew), forbidden);
-    // Everything is allowed while it is disabled, enabling in the same write included.
-    let disabled = try_on(
-        &root(provided(None)),
-        &Evidence::new(),
-        [mesh(false, provided(None))],
-    );
-    assert_eq!(refusal(&disabled.unwrap(), swap), None);
 }
 
 #[test]
@@ -488,119 +420,4 @@ fn moving_on_to_the_present_state_keeps_when_that_began() {
     };
     let next = try_on(&state, &Evidence::new(), [advance("root", later)]).unwrap();
     assert_eq!(next.authorities[&id("root")].state, retiring());
-}
-
-#[test]
-fn a_mesh_without_resources_is_gone_with_its_authorities() {
-    let state = secure("builtin-1", builtin());
-    let all = [delete(Kind::Dataplane, "dp"), delete(Kind::Mesh, "demo")];
-    assert_eq!(try_on(&state, &Evidence::new(), all), Ok(absent()));
-}
-
-/// Any operation on a few names.
-fn operation() -> impl Strategy<Value = Operation> {
-    let names = select(vec!["builtin-1", "builtin-2", "root", "other"]);
-    let states = select(vec![PREPARED, ACTIVE, retiring(), revoked()]);
-    let cas = select(vec![
-        builtin(),
-        provided(None),
-        provided(Some("root")),
-        provided(Some("other")),
-    ]);
-    prop_oneof![
-        3 => (any::<bool>(), cas).prop_map(|(enabled, ca)| mesh(enabled, ca)),
-        1 => Just(delete(Kind::Mesh, "demo")),
-        2 => select(vec!["dp-1", "dp-2"]).prop_map(|name| dataplane("demo", name)),
-        1 => select(vec!["dp-1", "dp-2"]).prop_map(|name| delete(Kind::Dataplane, name)),
-        1 => Just(dataplane("other", "dp-1")),
-        1 => select(vec!["root", "other"])
-            .prop_map(|name| provided_ca(name, &format!("certificate of {name}"))),
-        4 => names.clone().prop_map(add),
-        8 => (names.clone(), states).prop_map(|(name, state)| advance(name, state)),
-        1 => names.prop_map(|name| Operation::ForgetAuthority(id(name))),
-    ]
-}
-
-/// Any evidence on a few names.
-fn evidence() -> impl Strategy<Value = Evidence> {
-    let leaves = (
-        select(vec!["dp-1", "dp-2"]),
-        select(vec!["builtin-1", "builtin-2", "root"]),
-        select(vec![None, Some(now()), Some(now() + HOUR)]),
-    );
-    let leaf = leaves.prop_map(|(dataplane, issuer, end)| leaf(dataplane, issuer, end));
-    proptest::collection::vec(leaf, 0..4).prop_map(|all| all.into_iter().flatten().collect())
-}
-
-fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
-    let enabled = |state: &MeshState| state.mesh().is_some_and(|mesh| mesh.mtls.enabled);
-    let active: Vec<_> = after
-        .authorities
-        .values()
-        .filter(|authority| authority.state == ACTIVE)
-        .collect();
-    assert!(active.len() <= 1);
-    assert!(!enabled(after) || active.len() == 1);
-    assert_eq!(after.mesh().is_none(), after.resources.is_empty());
-    assert!(!after.resources.is_empty() || after.authorities.is_empty());
-    assert!(after.resources.keys().all(|key| key.mesh == after.name));
-    for (id, authority) in &after.authorities {
-        assert_eq!((*id, &authority.mesh), (authority.id, &after.name));
-    }
-    if let (true, Some(next)) = (enabled(before), after.mesh()) {
-        let kind = before.mesh().unwrap().mtls.ca.kind();
-        assert_eq!(
-            next.mtls.ca.kind(),
-            kind,
-            "the kind of CA changed under mTLS"
-        );
-    }
-    if enabled(before) && enabled(after) {
-        for proxy in evidence.values() {
-            let lives = proxy.leaf_not_after.is_none_or(|end| end > now());
-            let trusted = |state: &MeshState| {
-                let mut bundle = state.trusted_authorities();
-                bundle.any(|authority| Some(authority.id) == proxy.leaf_issuer)
-            };
-            let stays = after.dataplane(&proxy.dataplane.name).is_some();
-            assert!(
-                !(lives && stays && trusted(before)) || trusted(after),
-                "{} was cut off",
-                proxy.dataplane
-            );
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn no_sequence_of_writes_breaks_a_mesh(
-        writes in proptest::collection::vec(
-            (proptest::collection::vec(operation(), 1..6), evidence()),
-            1..20,
-        ),
-        secured: bool,
-    ) {
-        let mut state = if secured { secure("builtin-1", builtin()) } else { absent() };
-        for (operations, evidence) in writes {
-            if let Ok(next) = try_on(&state, &evidence, operations) {
-                assert_whole(&state, &next, &evidence);
-                state = next;
-            }
-        }
-    }
-
-    #[test]
-    fn a_single_operation_done_twice_is_done_once(
-        first in proptest::collection::vec(operation(), 0..8),
-        last in operation(),
-    ) {
-        let state = try_on(&secure("builtin-1", builtin()), &Evidence::new(), first);
-        let state = state.unwrap_or_else(|_| absent());
-        let once = try_on(&state, &Evidence::new(), [last.clone()]);
-        let twice = try_on(&state, &Evidence::new(), [last.clone(), last]);
-        prop_assert_eq!(once, twice);
-    }
 }

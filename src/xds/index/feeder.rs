@@ -14,9 +14,9 @@ use crate::xds::snapshot::{LeafSpec, Snapshot, View};
 
 /// How long to wait after a leaf could not be issued; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// The longest sleep: the clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 pub(super) struct Feeder {
     pub(super) dataplane: DataplaneId,
@@ -74,7 +74,10 @@ impl Feeder {
             return Ok(None);
         };
         let now = clock::now();
-        let current = self.leaves.current(&self.dataplane, spec, signer, now).await?;
+        let current = self
+            .leaves
+            .current(&self.dataplane, spec, signer, now)
+            .await?;
         *last = Some((spec.clone(), current.leaf));
         Ok(Some(current.renew_at))
     }
@@ -98,8 +101,11 @@ impl Feeder {
 /// Whether a leaf may be served: it names who the proxy is now, and others
 /// trust who signed it.
 fn is_usable(view: &View, spec: &LeafSpec, leaf: &Leaf) -> bool {
-    let trusted = |bundle: &crate::xds::snapshot::TrustBundle| bundle.authorities.contains(&leaf.issuer);
-    view.leaf.as_ref().is_some_and(|wanted| wanted.identity == spec.identity)
+    let trusted =
+        |bundle: &crate::xds::snapshot::TrustBundle| bundle.authorities.contains(&leaf.issuer);
+    view.leaf
+        .as_ref()
+        .is_some_and(|wanted| wanted.identity == spec.identity)
         && view.bundle.as_deref().is_some_and(trusted)
 }
 

@@ -19,13 +19,12 @@ pub(super) async fn run(
     let request = request.into_inner();
     stream::check::<Sotw>(&request)?;
     let dataplane = auth::authorize(&claims, request.node.as_ref())?;
-    let mut subscription = sds
+    let subscription = sds
         .index
         .subscribe(&dataplane)
         .map_err(|error| Status::not_found(error.to_string()))?;
-    let ready = subscription
-        .feed
-        .wait_for(|feed| !matches!(feed, Feed::Pending));
+    let mut feed = subscription.feed();
+    let ready = feed.wait_for(|feed| !matches!(feed, Feed::Pending));
     let feed = tokio::select! {
         () = sds.shutdown.cancelled() => return Err(stream::stopping()),
         feed = tokio::time::timeout(FIRST_MESSAGE, ready) => match feed {

@@ -26,7 +26,7 @@ use crate::xds::to_envoy::SECRET_TYPE;
 /// How long a response waits for the answer to the one before it.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The longest sleep: the clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 /// Serves one stream. Ends without a status when the proxy is gone.
 pub(super) async fn run<P: Protocol>(
@@ -57,7 +57,7 @@ pub(super) async fn run<P: Protocol>(
         dataplane: dataplane.clone(),
         snapshot: Arc::default(),
     };
-    let feed = subscription.feed.clone();
+    let feed = subscription.feed();
     let result = stream.serve(claims, first, inbound, items, feed).await;
     let code = result.as_ref().err().map(Status::code);
     tracing::info!(%dataplane, protocol = P::NAME, ?code, "stream closed");
@@ -158,7 +158,9 @@ impl<P: Protocol> Stream<'_, P> {
     fn time_left(&self, claims: &Claims) -> Result<Duration, Status> {
         let (at, now) = (claims.expires_at, clock::now());
         if at <= now {
-            return Err(Status::unauthenticated(format!("the token expired at {at}")));
+            return Err(Status::unauthenticated(format!(
+                "the token expired at {at}"
+            )));
         }
         if self.sds.tokens.revoked(&claims.token_id) {
             return Err(Status::unauthenticated("the token was revoked"));
@@ -269,7 +271,9 @@ struct OpenStream(Gauge);
 
 impl OpenStream {
     fn new(metrics: &XdsMetrics, protocol: &'static str) -> Self {
-        let gauge = metrics.streams.get_or_create_owned(&ProtocolLabel { protocol });
+        let gauge = metrics
+            .streams
+            .get_or_create_owned(&ProtocolLabel { protocol });
         gauge.inc();
         Self(gauge)
     }

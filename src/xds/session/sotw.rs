@@ -8,12 +8,17 @@
 //! the answer to the one before. A proxy that stays silent is sent the rest
 //! all the same, under versions that claim less: at worst it is sent something
 //! again after a reconnect, never is it believed to hold what it lacks.
+//!
+//! One thing the protocol cannot express: a proxy that drops a name, takes it
+//! back and loses its stream before that is answered comes back under the
+//! version that it had. Envoy's SDS has a stream and a version per secret, so
+//! there a secret that was dropped starts without a version.
 
 use std::collections::BTreeSet;
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
-use super::{Answer, Holding, Next, Session, Subscriptions, Verdict};
+use super::{Age, Answer, Holding, Next, Session, Subscriptions, Verdict};
 use crate::model::Digest;
 use crate::xds::snapshot::{Resource, Snapshot};
 
@@ -59,29 +64,37 @@ impl SotwSession {
         }
     }
 
-    /// Replaces the names that the proxy subscribes to. What is added is sent;
-    /// what is removed is forgotten, so that it is sent when it comes back.
-    fn resubscribe(&mut self, names: &[String]) {
-        let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    /// Forgets the names that the proxy no longer subscribes to, so that one
+    /// that comes back is sent.
+    fn forget_except(&mut self, names: &[String]) {
+        let kept: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let holdings = &mut self.subscriptions.holdings;
-        holdings.retain(|name, _| wanted.contains(name.as_str()));
-        for name in wanted {
-            if !holdings.contains_key(name) {
-                holdings.insert(name.to_owned(), Holding::Nothing);
+        holdings.retain(|name, _| kept.contains(name.as_str()));
+    }
+
+    fn add(&mut self, names: &[String]) {
+        for name in names {
+            if !self.subscriptions.holdings.contains_key(name) {
+                let nothing = Holding::Nothing;
+                self.subscriptions.holdings.insert(name.clone(), nothing);
             }
         }
     }
 
     /// The version of a response with `resource`.
     fn version_with(&self, resource: &Resource) -> String {
-        let others = self.subscriptions.holdings.values().filter_map(|holding| match holding {
-            Holding::Sent(sent)
-                if sent.answer == Answer::Accepted && sent.resource.name != resource.name =>
-            {
-                Some(sent.resource.version)
-            }
-            _ => None,
-        });
+        let others = self
+            .subscriptions
+            .holdings
+            .values()
+            .filter_map(|holding| match holding {
+                Holding::Sent(sent)
+                    if sent.answer == Answer::Accepted && sent.resource.name != resource.name =>
+                {
+                    Some(sent.resource.version)
+                }
+                _ => None,
+            });
         let digests: Vec<String> = std::iter::once(resource.version)
             .chain(others)
             .take(MAX_DIGESTS)
@@ -107,10 +120,15 @@ impl Session for SotwSession {
             rejection.map(|status| status.message.as_str()),
         );
         self.patient |= verdict.is_some();
-        // A stale request says nothing about names: one with the newest nonce
-        // follows. Without a nonce it was written before the first response came.
-        if nonce.is_empty() || self.subscriptions.is_newest(nonce) {
-            self.resubscribe(&request.resource_names);
+        match self.subscriptions.age(nonce) {
+            Age::Newest => {
+                self.forget_except(&request.resource_names);
+                self.add(&request.resource_names);
+            }
+            // One with the newest nonce follows, and that gets the response.
+            // But only this one shows that a name was dropped in between.
+            Age::Stale => self.forget_except(&request.resource_names),
+            Age::Unknown => {}
         }
         verdict
     }

@@ -83,12 +83,12 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-fn error(message: &str) -> Option<Status> {
-    Some(Status {
+fn error(message: &str) -> Status {
+    Status {
         code: 3,
         message: message.to_owned(),
         ..Status::default()
-    })
+    }
 }
 
 fn subscribe(resource_names: &[&str]) -> DiscoveryRequest {
@@ -110,7 +110,7 @@ fn nack(response: &Response, version: &str, resource_names: &[&str]) -> Discover
     DiscoveryRequest {
         version_info: version.to_owned(),
         response_nonce: response.nonce.clone(),
-        error_detail: error("bad"),
+        error_detail: Some(error("bad")),
         ..subscribe(resource_names)
     }
 }
@@ -145,7 +145,7 @@ fn delta_ack(response: &Response) -> DeltaDiscoveryRequest {
 
 fn delta_nack(response: &Response) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
-        error_detail: error("bad"),
+        error_detail: Some(error("bad")),
         ..delta_ack(response)
     }
 }

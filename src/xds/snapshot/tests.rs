@@ -1,1 +1,129 @@
+use std::collections::BTreeMap;
 
+use super::*;
+use crate::model::{
+    Authority, AuthorityOrigin, AuthorityState, Generation, MeshName, Origin, SpkiId,
+    StoredResource,
+};
+use crate::xds::fixtures::{at, authority, bundle, leaf, secrets};
+
+fn stored_authority(content: &str, state: AuthorityState) -> Authority {
+    Authority {
+        id: authority(content),
+        spki: SpkiId(Digest::of(content.as_bytes())),
+        mesh: "demo".parse().unwrap(),
+        origin: AuthorityOrigin::Builtin { ordinal: 1 },
+        certificate: format!("{content}\n\n").into(),
+        subject: String::new(),
+        not_before: at(0),
+        not_after: at(1000),
+        state,
+    }
+}
+
+fn mesh(enabled: bool, authorities: &[(&str, AuthorityState)]) -> MeshState {
+    let name: MeshName = "demo".parse().unwrap();
+    let mesh = serde_json::json!({
+        "type": "Mesh", "name": "demo", "mtls": {"enabled": enabled, "ca": {"builtin": {}}},
+    });
+    let stored = StoredResource::new(serde_json::from_value(mesh).unwrap(), Origin::Api {});
+    MeshState {
+        name,
+        generation: Generation(1),
+        resources: BTreeMap::from([(stored.resource.key(), Arc::new(stored))]),
+        authorities: authorities
+            .iter()
+            .map(|&(content, state)| (authority(content), stored_authority(content, state)))
+            .collect(),
+    }
+}
+
+fn dataplane(services: &[&str]) -> Dataplane {
+    let inbound: Vec<_> = (1..)
+        .zip(services)
+        .map(|(port, service)| serde_json::json!({"port": port, "tags": {"service": service}}))
+        .collect();
+    serde_json::from_value(serde_json::json!({
+        "mesh": "demo", "name": "web", "networking": {"address": "127.0.0.1", "inbound": inbound},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_bundle_holds_what_is_trusted_and_depends_on_nothing_else() {
+    let since = at(1);
+    let states = [
+        ("a", AuthorityState::Staged),
+        ("b", AuthorityState::Prepared),
+        ("c", AuthorityState::Active),
+        ("d", AuthorityState::Retiring { since }),
+        ("e", AuthorityState::Revoked { at: since }),
+    ];
+    let bundle = TrustBundle::of(&mesh(true, &states)).unwrap();
+    let mut expected: Vec<(AuthorityId, &str)> = ["b", "c", "d"]
+        .map(|content| (authority(content), content))
+        .into();
+    expected.sort();
+    let ids: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
+    let lines: Vec<_> = expected.iter().flat_map(|&(_, pem)| [pem, "\n"]).collect();
+    assert_eq!(bundle.authorities, ids);
+    assert_eq!(*bundle.pem, lines.concat());
+    let later = [
+        ("b", AuthorityState::Active),
+        ("c", AuthorityState::Prepared),
+        states[3],
+    ];
+    assert_eq!(TrustBundle::of(&mesh(true, &later)), Some(bundle));
+    assert_eq!(TrustBundle::of(&mesh(true, &states[..1])), None);
+}
+
+#[test]
+fn the_leaf_names_the_first_of_the_sorted_services_and_the_active_authority() {
+    let mesh = mesh(true, &[("a", AuthorityState::Active)]);
+    let view = View::of(&mesh, &dataplane(&["web", "api", "web"]), None);
+    let leaf = view.leaf.unwrap();
+    assert_eq!(leaf.identity.to_string(), "spiffe://demo/api");
+    assert_eq!(leaf.issuer, authority("a"));
+}
+
+#[test]
+fn a_mesh_without_mtls_has_nothing_for_anyone() {
+    let mesh = mesh(false, &[("a", AuthorityState::Active)]);
+    let bundle = TrustBundle::of(&mesh).map(Arc::new);
+    let view = View::of(&mesh, &dataplane(&["web"]), bundle.as_ref());
+    assert_eq!(view, View::default());
+}
+
+#[test]
+fn versions_are_of_name_and_content() {
+    let version = |resource: Resource| resource.version;
+    assert_eq!(
+        version(Resource::mesh_ca(bundle("a"))),
+        version(Resource::mesh_ca(bundle("a")))
+    );
+    assert_ne!(
+        version(Resource::mesh_ca(bundle("a"))),
+        version(Resource::mesh_ca(bundle("b")))
+    );
+    assert_ne!(
+        version(Resource::mesh_ca(bundle("a"))),
+        version(Resource::identity_cert(leaf("a")))
+    );
+}
+
+#[test]
+fn the_bundle_comes_before_the_leaf() {
+    let names: Vec<_> = secrets("ca", "id")
+        .resources()
+        .iter()
+        .map(|resource| resource.name)
+        .collect();
+    assert_eq!(names, [MESH_CA, IDENTITY_CERT]);
+}
+
+#[test]
+fn a_snapshot_prints_no_key() {
+    let printed = format!("{:#?}", secrets("ca", "id"));
+    assert!(printed.contains("REDACTED"));
+    assert!(!printed.contains("the key of"));
+}

@@ -80,7 +80,10 @@ fn an_answer_that_also_changes_the_subscription_does_both() {
 #[test]
 fn unknown_names_and_vanished_secrets_get_no_answer() {
     let mut talk = delta("ca1", "");
-    assert!(talk.says(&delta_subscribe(&["*", "default", IDENTITY_CERT])).is_empty());
+    assert!(
+        talk.says(&delta_subscribe(&["*", "default", IDENTITY_CERT]))
+            .is_empty()
+    );
     assert_eq!(talk.sees(secrets("ca1", "id1")), ["send id1"]);
     assert!(talk.sees(secrets("", "")).is_empty());
     assert!(talk.sees(secrets("ca1", "id1")).is_empty());

@@ -78,7 +78,14 @@ fn a_name_that_the_first_request_lacks_is_sent_whatever_its_version_claims() {
 
 #[test]
 fn garbage_for_a_version_claims_nothing() {
-    for version in ["", "1", ",,", "sha256:", "sha256:zz,", &"x,".repeat(100_000)] {
+    for version in [
+        "",
+        "1",
+        ",,",
+        "sha256:",
+        "sha256:zz,",
+        &"x,".repeat(100_000),
+    ] {
         let mut talk = sotw("ca1", "");
         assert_eq!(talk.says(&reconnect(version)), ["send ca1"]);
     }

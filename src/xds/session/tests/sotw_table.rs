@@ -28,6 +28,8 @@ fn one_name_on_each_of_two_streams() {
     assert_eq!(one.says(&subscribe(&[MESH_CA])), ["send ca1"]);
     assert_eq!(two.says(&subscribe(&[IDENTITY_CERT])), ["send id1"]);
     assert_eq!(one.says(&ack(&one.last().clone(), &[MESH_CA])), ["ack ca1"]);
+    let answer = ack(two.last(), &[IDENTITY_CERT]);
+    assert_eq!(two.says(&answer), ["ack id1"]);
     assert_eq!(two.sees(secrets("ca1", "id2")), ["send id2"]);
     assert!(one.sees(secrets("ca1", "id2")).is_empty());
 }
@@ -64,7 +66,10 @@ fn an_ack_has_to_name_the_version_that_was_sent_under_its_nonce() {
     let mut answer = ack(talk.last(), &[MESH_CA]);
     answer.version_info = "something else".to_owned();
     assert!(talk.says(&answer).is_empty());
-    assert_eq!(talk.says(&ack(&talk.last().clone(), &[MESH_CA])), ["ack ca1"]);
+    assert_eq!(
+        talk.says(&ack(&talk.last().clone(), &[MESH_CA])),
+        ["ack ca1"]
+    );
 }
 
 #[test]
@@ -76,8 +81,15 @@ fn after_a_nack_the_same_bytes_are_not_sent_but_different_ones_are() {
     assert!(talk.says(&refused).is_empty());
     assert!(talk.sees(secrets("ca1", "id1")).is_empty());
     assert_eq!(talk.sees(secrets("ca2", "")), ["send ca2"]);
-    assert_eq!(talk.says(&ack(&talk.last().clone(), &[MESH_CA])), ["ack ca2"]);
-    assert_eq!(talk.sees(secrets("ca1", "")), ["send ca1"], "other bytes came between");
+    assert_eq!(
+        talk.says(&ack(&talk.last().clone(), &[MESH_CA])),
+        ["ack ca2"]
+    );
+    assert_eq!(
+        talk.sees(secrets("ca1", "")),
+        ["send ca1"],
+        "other bytes came between"
+    );
 }
 
 #[test]
@@ -162,7 +174,10 @@ fn a_second_request_before_the_first_response_adds_its_names() {
 #[test]
 fn unknown_names_get_no_answer_until_they_exist() {
     let mut talk = sotw("ca1", "");
-    assert!(talk.says(&subscribe(&["default", IDENTITY_CERT])).is_empty());
+    assert!(
+        talk.says(&subscribe(&["default", IDENTITY_CERT]))
+            .is_empty()
+    );
     assert!(talk.events().is_empty());
     assert_eq!(talk.sees(secrets("ca1", "id1")), ["send id1"]);
 }

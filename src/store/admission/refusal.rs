@@ -1,0 +1,138 @@
+//! The reasons to refuse a write, as data.
+
+use crate::model::{
+    AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, IllegalMove, MeshName,
+    ResourceKey,
+};
+
+/// Why a write was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A resource belongs to another mesh than the write.
+    #[error("{resource} does not belong to mesh {mesh}; write it to the mesh that it names")]
+    ForeignResource {
+        /// The resource.
+        resource: ResourceKey,
+        /// The mesh that is written.
+        mesh: MeshName,
+    },
+    /// An authority belongs to another mesh than the write.
+    #[error("authority {id} belongs to mesh {owner}, not to mesh {mesh}")]
+    ForeignAuthority {
+        /// The authority.
+        id: AuthorityId,
+        /// Its mesh.
+        owner: MeshName,
+        /// The mesh that is written.
+        mesh: MeshName,
+    },
+    /// Resources would be left without the Mesh that they belong to.
+    #[error(
+        "{} would be left without Mesh {mesh}; delete dependents first, or keep the Mesh",
+        list(dependents)
+    )]
+    WithoutMesh {
+        /// The mesh.
+        mesh: MeshName,
+        /// The resources.
+        dependents: Vec<ResourceKey>,
+    },
+    /// An authority would be added to a mesh that does not exist.
+    #[error("authority {id} needs Mesh {mesh}; write both at once")]
+    AuthorityWithoutMesh {
+        /// The authority.
+        id: AuthorityId,
+        /// The mesh.
+        mesh: MeshName,
+    },
+    /// An authority would start in another state than staged.
+    #[error("authority {id} must be added as staged, not as {state}; move it on afterwards")]
+    NotStaged {
+        /// The authority.
+        id: AuthorityId,
+        /// The state that was asked for.
+        state: AuthorityState,
+    },
+    /// The authority was here before and its key is destroyed.
+    #[error("authority {id} was revoked; forget it before it is added again")]
+    AlreadyRevoked {
+        /// The authority.
+        id: AuthorityId,
+    },
+    /// The mesh has no such authority.
+    #[error("there is no authority {id} to be moved; add it first")]
+    UnknownAuthority {
+        /// The authority.
+        id: AuthorityId,
+    },
+    /// A state would be skipped or gone back to.
+    #[error("authority {id} is {}: it cannot become {}", illegal.from, illegal.to)]
+    IllegalMove {
+        /// The authority.
+        id: AuthorityId,
+        /// The move.
+        illegal: IllegalMove,
+    },
+    /// An authority that is still known to proxies would be forgotten.
+    #[error("authority {id} is {state}; only a revoked one can be forgotten")]
+    NotRevoked {
+        /// The authority.
+        id: AuthorityId,
+        /// Its state.
+        state: AuthorityState,
+    },
+    /// Two authorities would sign.
+    #[error("authorities {first} and {second} would both be active; retire one of them")]
+    TwoActive {
+        /// The first one.
+        first: AuthorityId,
+        /// Another one.
+        second: AuthorityId,
+    },
+    /// mTLS would be enabled with nothing that signs.
+    #[error("mTLS cannot be enabled without an active authority; activate one in the same write")]
+    NoActiveAuthority,
+    /// mTLS would be enabled with another authority than the Mesh asks for.
+    #[error(
+        "mTLS cannot be enabled while the {origin} ({id}) is active and `mtls.ca` chooses \
+         another one ({}); activate that one in the same write",
+        ca.kind()
+    )]
+    OtherActive {
+        /// The active authority.
+        id: AuthorityId,
+        /// Who made it.
+        origin: AuthorityOrigin,
+        /// What the Mesh asks for.
+        ca: CaSpec,
+    },
+    /// The CA would change under running connections. The message is pinned.
+    #[error(
+        "Changing CA when mTLS is enabled is forbidden. \
+         Disable mTLS first and then change the CA"
+    )]
+    CaChangeForbidden,
+    /// Proxies hold leaves that nobody would trust any more.
+    #[error(
+        "authority {id} cannot leave the trust bundle: {} still hold a leaf of it; \
+         wait until they acknowledge another one, or until it expires",
+        list(dataplanes)
+    )]
+    StillInUse {
+        /// The authority.
+        id: AuthorityId,
+        /// Which proxies, in the order of their names.
+        dataplanes: Vec<DataplaneId>,
+    },
+}
+
+/// Lists the first few of `items`, and counts the rest.
+fn list<T: ToString>(items: &[T]) -> String {
+    const SHOWN: usize = 3;
+    let mut shown: Vec<String> = items.iter().take(SHOWN).map(T::to_string).collect();
+    if items.len() > SHOWN {
+        shown.push(format!("{} more", items.len() - SHOWN));
+    }
+    shown.join(", ")
+}

@@ -1,0 +1,114 @@
+//! Whatever is written in whatever order, a mesh stays whole.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+/// Any operation on a few names.
+fn operation() -> impl Strategy<Value = Operation> {
+    let names = select(vec!["builtin-1", "builtin-2", "root", "other"]);
+    let states = select(vec![PREPARED, ACTIVE, retiring(), revoked()]);
+    let cas = select(vec![
+        builtin(),
+        provided(None),
+        provided(Some("root")),
+        provided(Some("other")),
+    ]);
+    prop_oneof![
+        3 => (any::<bool>(), cas).prop_map(|(enabled, ca)| mesh(enabled, ca)),
+        1 => Just(delete(Kind::Mesh, "demo")),
+        2 => select(vec!["dp-1", "dp-2"]).prop_map(|name| dataplane("demo", name)),
+        1 => select(vec!["dp-1", "dp-2"]).prop_map(|name| delete(Kind::Dataplane, name)),
+        1 => Just(dataplane("other", "dp-1")),
+        1 => select(vec!["root", "other"])
+            .prop_map(|name| provided_ca(name, &format!("certificate of {name}"))),
+        4 => names.clone().prop_map(add),
+        8 => (names.clone(), states).prop_map(|(name, state)| advance(name, state)),
+        1 => names.prop_map(|name| Operation::ForgetAuthority(id(name))),
+    ]
+}
+
+/// Any evidence on a few names.
+fn evidence() -> impl Strategy<Value = Evidence> {
+    let leaves = (
+        select(vec!["dp-1", "dp-2"]),
+        select(vec!["builtin-1", "builtin-2", "root"]),
+        select(vec![None, Some(now()), Some(now() + HOUR)]),
+    );
+    let leaf = leaves.prop_map(|(dataplane, issuer, end)| leaf(dataplane, issuer, end));
+    proptest::collection::vec(leaf, 0..4).prop_map(|all| all.into_iter().flatten().collect())
+}
+
+fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
+    let enabled = |state: &MeshState| state.mesh().is_some_and(|mesh| mesh.mtls.enabled);
+    let active: Vec<_> = after
+        .authorities
+        .values()
+        .filter(|authority| authority.state == ACTIVE)
+        .collect();
+    assert!(active.len() <= 1);
+    assert!(!enabled(after) || active.len() == 1);
+    assert_eq!(after.mesh().is_none(), after.resources.is_empty());
+    assert!(!after.resources.is_empty() || after.authorities.is_empty());
+    assert!(after.resources.keys().all(|key| key.mesh == after.name));
+    for (id, authority) in &after.authorities {
+        assert_eq!((*id, &authority.mesh), (authority.id, &after.name));
+    }
+    if let (true, Some(next)) = (enabled(before), after.mesh()) {
+        let before = before.mesh().unwrap();
+        assert_eq!(next.mtls.ca.kind(), before.mtls.ca.kind());
+    }
+    if enabled(after) {
+        let builtin = matches!(active[0].origin, AuthorityOrigin::Builtin { .. });
+        assert_eq!(after.mesh().unwrap().mtls.ca == CaSpec::Builtin {}, builtin);
+    }
+    if enabled(before) && enabled(after) {
+        for proxy in evidence.values() {
+            let lives = proxy.leaf_not_after.is_none_or(|end| end > now());
+            let trusted = |state: &MeshState| {
+                let mut bundle = state.trusted_authorities();
+                bundle.any(|authority| Some(authority.id) == proxy.leaf_issuer)
+            };
+            let stays = after.dataplane(&proxy.dataplane.name).is_some();
+            assert!(
+                !(lives && stays && trusted(before)) || trusted(after),
+                "{} was cut off",
+                proxy.dataplane
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_sequence_of_writes_breaks_a_mesh(
+        writes in proptest::collection::vec(
+            (proptest::collection::vec(operation(), 1..6), evidence()),
+            1..20,
+        ),
+        secured: bool,
+    ) {
+        let mut state = if secured { secure("builtin-1", builtin()) } else { absent() };
+        for (operations, evidence) in writes {
+            if let Ok(next) = try_on(&state, &evidence, operations) {
+                assert_whole(&state, &next, &evidence);
+                state = next;
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_operation_done_twice_is_done_once(
+        first in proptest::collection::vec(operation(), 0..8),
+        last in operation(),
+    ) {
+        let state = try_on(&secure("builtin-1", builtin()), &Evidence::new(), first);
+        let state = state.unwrap_or_else(|_| absent());
+        let once = try_on(&state, &Evidence::new(), [last.clone()]);
+        let twice = try_on(&state, &Evidence::new(), [last.clone(), last]);
+        prop_assert_eq!(once, twice);
+    }
+}

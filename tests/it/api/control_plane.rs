@@ -1,0 +1,396 @@
+//! The HTTP servers in this process, over a state that the test knows.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use windlass::api::{ApiContext, serve_admin, serve_api, serve_diagnostics};
+use windlass::ca;
+use windlass::config::{self, Overrides};
+use windlass::model::{
+    Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Evidence, Generation,
+    HistoryEntry, MeshName, MeshState, Origin, PrivateKey, ProxyEvidence, Resource, SealedKey,
+    SourceName, SourceStatus, StoredResource, Timestamp,
+};
+use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
+use windlass::state::Serving;
+use windlass::store::{Changes, MeshWrite, Store, StoreError, WriteError, Written};
+use windlass::telemetry::Metrics;
+use windlass::token::Keyring;
+use zeroize::Zeroizing;
+
+/// A commit in text.
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Making RSA keys is slow; one does for all tests of this process.
+static TOKEN_KEY: LazyLock<PrivateKey> = LazyLock::new(|| {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+    PrivateKey::new(Zeroizing::new(key.unwrap().serialize_pem()))
+});
+
+/// The instant at which everything in the state was made.
+pub(crate) fn now() -> Timestamp {
+    "2026-01-31T12:00:00Z".parse().unwrap()
+}
+
+/// The servers; they end with the value.
+pub(crate) struct ControlPlane {
+    pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) diagnostics: SocketAddr,
+    pub(crate) current: Arc<Current>,
+    pub(crate) tokens: Arc<Keyring>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) sync: Arc<Notify>,
+    pub(crate) store: Arc<HistoryOnly>,
+    pub(crate) ready: watch::Sender<bool>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) servers: Vec<JoinHandle<()>>,
+    pub(crate) runtime: Runtime,
+    _kept: (
+        watch::Sender<Arc<Serving>>,
+        watch::Sender<Arc<Vec<SourceReport>>>,
+    ),
+}
+
+impl ControlPlane {
+    pub(crate) fn start() -> Self {
+        Self::on(Runtime::new().unwrap())
+    }
+
+    pub(crate) fn on(runtime: Runtime) -> Self {
+        let bind = || {
+            let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+            let address = listener.local_addr().unwrap();
+            (listener, address)
+        };
+        let ((api_listener, api), (admin_listener, admin)) = (bind(), bind());
+        let (diagnostics_listener, diagnostics) = bind();
+        let overrides = Overrides {
+            state_dir: Some("/nowhere".into()),
+            settings: [("general.advertisedHostname", "cp.example")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        };
+        let mut config = config::load(None, &[].into(), &overrides).unwrap();
+        (config.api, config.admin_local) = (api, admin);
+
+        let current = Arc::new(current());
+        let serving = Serving {
+            current: current.clone(),
+            ..Serving::default()
+        };
+        let (serving_sender, serving) = watch::channel(Arc::new(serving));
+        let (reports_sender, reports) = watch::channel(Arc::new(vec![report()]));
+        let (ready, ready_receiver) = watch::channel(false);
+        let tokens = Arc::new(Keyring::from_keys(&[(1, TOKEN_KEY.clone())]).unwrap());
+        let (sync, store) = (Arc::new(Notify::new()), Arc::new(HistoryOnly::default()));
+        let (shutdown, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
+        let ctx = ApiContext {
+            serving,
+            reports,
+            evidence: Arc::new(evidence),
+            tokens: tokens.clone(),
+            store: store.clone(),
+            metrics: metrics.clone(),
+            sync: sync.clone(),
+            xds_ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
+            config: Arc::new(config),
+            ready: ready_receiver,
+        };
+        let never_fails = |served: Result<(), std::convert::Infallible>| served.unwrap();
+        let servers = vec![
+            runtime.spawn({
+                let served = serve_api(api_listener, ctx.clone(), shutdown.clone());
+                async move { never_fails(served.await) }
+            }),
+            runtime.spawn({
+                let served = serve_admin(admin_listener, ctx.clone(), shutdown.clone());
+                async move { never_fails(served.await) }
+            }),
+            runtime.spawn({
+                let served = serve_diagnostics(diagnostics_listener, ctx, shutdown.clone());
+                async move { never_fails(served.await) }
+            }),
+        ];
+        Self {
+            api,
+            admin,
+            diagnostics,
+            current,
+            tokens,
+            metrics,
+            sync,
+            store,
+            ready,
+            shutdown,
+            servers,
+            runtime,
+            _kept: (serving_sender, reports_sender),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+}
+
+fn resource(value: Value) -> Arc<StoredResource> {
+    let resource: Resource = serde_json::from_value(value).unwrap();
+    let origin = Origin::Source {
+        source: "default".parse().unwrap(),
+        file: "mesh.yaml".into(),
+        revision: format!("main@sha1:{COMMIT}").parse().unwrap(),
+    };
+    Arc::new(StoredResource::new(resource, origin))
+}
+
+fn mesh(
+    name: &str,
+    generation: u64,
+    authorities: Vec<Authority>,
+    resources: Vec<Value>,
+) -> (MeshName, Arc<MeshState>) {
+    let name: MeshName = name.parse().unwrap();
+    let resources = resources.into_iter().map(resource);
+    let state = MeshState {
+        name: name.clone(),
+        generation: Generation(generation),
+        resources: resources
+            .map(|stored| (stored.resource.key(), stored))
+            .collect(),
+        authorities: authorities
+            .into_iter()
+            .map(|authority| (authority.id, authority))
+            .collect(),
+    };
+    (name, Arc::new(state))
+}
+
+/// Two meshes: `default` has a builtin authority, a revoked one, a permission
+/// and two dataplanes; `off` has a dataplane.
+fn current() -> Current {
+    let name: MeshName = "default".parse().unwrap();
+    let authority = |ordinal, state| Authority {
+        state,
+        ..ca::create_builtin(&name, ordinal, now()).unwrap().0
+    };
+    let authorities = vec![
+        authority(1, AuthorityState::Revoked { at: now() }),
+        authority(2, AuthorityState::Active),
+    ];
+    let default = mesh(
+        "default",
+        7,
+        authorities,
+        vec![
+            json!({"type": "Mesh", "name": "default", "mtls": {"enabled": true, "ca": {"builtin": {}}}}),
+            json!({"type": "TrafficPermission", "mesh": "default", "name": "all",
+            "sources": [{"match": {"service": "*"}}], "destinations": [{"match": {"service": "echo"}}]}),
+            json!({"type": "Dataplane", "mesh": "default", "name": "dp-echo-1", "networking": {"address": "127.0.0.1",
+            "inbound": [{"port": 11011, "servicePort": 11012, "tags": {"service": "echo", "version": "v1"}},
+                        {"port": 11013, "tags": {"service": "admin"}}],
+            "outbound": [{"port": 33033, "service": "redis"}]}}),
+            json!({"type": "Dataplane", "mesh": "default", "name": "edge", "networking": {"address": "127.0.0.2",
+            "gateway": {"tags": {"service": "edge"}}}}),
+        ],
+    );
+    let off = mesh(
+        "off",
+        3,
+        Vec::new(),
+        vec![
+            json!({"type": "Mesh", "name": "off", "mtls": {"enabled": false, "ca": {"provided": {"name": "root"}}}}),
+            json!({"type": "Dataplane", "mesh": "off", "name": "edge", "networking": {"address": "127.0.0.3",
+            "gateway": {"tags": {"service": "edge"}}}}),
+        ],
+    );
+    Current {
+        generation: Generation(7),
+        meshes: [default, off].into(),
+    }
+}
+
+/// `default/dp-echo-1` is connected, `default/edge` was, and a dataplane that
+/// the store does not know any more is.
+fn evidence() -> Evidence {
+    let proxy = |name: &str, connected| {
+        let dataplane = DataplaneId {
+            mesh: "default".parse().unwrap(),
+            name: name.parse().unwrap(),
+        };
+        let mut proxy = ProxyEvidence::none(dataplane, now());
+        proxy.connected_since = connected;
+        (proxy.dataplane.clone(), proxy)
+    };
+    [
+        proxy("dp-echo-1", Some(now())),
+        proxy("edge", None),
+        proxy("gone", Some(now())),
+    ]
+    .into()
+}
+
+fn condition(r#type: ConditionType, status: ConditionStatus, reason: &str) -> Condition {
+    Condition {
+        r#type,
+        status,
+        reason: reason.to_owned(),
+        message: format!("{reason} it is"),
+        last_transition_time: now(),
+    }
+}
+
+fn report() -> SourceReport {
+    let revision = format!("main@sha1:{COMMIT}").parse().unwrap();
+    let stalled = condition(ConditionType::Stalled, ConditionStatus::True, "Invalid");
+    SourceReport {
+        name: "default".parse().unwrap(),
+        repo: "/srv/mesh".to_owned(),
+        branch: "main".to_owned(),
+        path: ".".to_owned(),
+        attempted: Some(revision),
+        applied: None,
+        conditions: vec![condition(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            "MeshesHeldBack",
+        )],
+        diagnostics: vec![
+            Diagnostic::error("WL0104", "no good")
+                .on_field("mtls.ca")
+                .hint("do better"),
+        ],
+        meshes: [("off".parse().unwrap(), vec![stalled])].into(),
+    }
+}
+
+/// The part of a store that the API asks.
+#[derive(Debug, Default)]
+pub(crate) struct HistoryOnly {
+    pub(crate) broken: AtomicBool,
+    pub(crate) last_limit: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for HistoryOnly {
+    async fn history(&self, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.last_limit.store(limit, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Database {
+                action: "read the history",
+                at: "a test".to_owned(),
+                source: "the secret reason".into(),
+            });
+        }
+        Ok(vec![HistoryEntry {
+            at: now(),
+            generation: Generation(7),
+            mesh: "default".parse().unwrap(),
+            revision: Some(format!("main@sha1:{COMMIT}").parse().unwrap()),
+            steps: vec!["enable mTLS".to_owned(), "bell \u{7} rung".to_owned()],
+        }])
+    }
+
+    async fn load(&self) -> Result<Current, StoreError> {
+        not_asked()
+    }
+    async fn generation(&self) -> Result<Generation, StoreError> {
+        not_asked()
+    }
+    async fn changes_since(&self, _: Generation) -> Result<Changes, StoreError> {
+        not_asked()
+    }
+    async fn write(&self, _: &MeshWrite) -> Result<Written, WriteError> {
+        not_asked()
+    }
+    async fn authority_key(&self, _: &AuthorityId) -> Result<Option<SealedKey>, StoreError> {
+        not_asked()
+    }
+    async fn put_secret_if_absent(&self, _: &str, _: &SealedKey) -> Result<SealedKey, StoreError> {
+        not_asked()
+    }
+    async fn secrets(&self, _: &str) -> Result<Vec<(String, SealedKey)>, StoreError> {
+        not_asked()
+    }
+    async fn delete_secret(&self, _: &str) -> Result<(), StoreError> {
+        not_asked()
+    }
+    async fn record_evidence(&self, _: &[ProxyEvidence]) -> Result<(), StoreError> {
+        not_asked()
+    }
+    async fn evidence(&self) -> Result<Evidence, StoreError> {
+        not_asked()
+    }
+    async fn put_source_status(&self, _: &SourceStatus) -> Result<(), StoreError> {
+        not_asked()
+    }
+    async fn source_status(&self, _: &SourceName) -> Result<Option<SourceStatus>, StoreError> {
+        not_asked()
+    }
+    async fn close(&self) {}
+}
+
+fn not_asked() -> ! {
+    panic!("the API asks the store for the history alone")
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn parse(text: &str) -> Self {
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            status,
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Sends a request byte by byte as it is and reads until the server closes.
+pub(crate) fn exchange(to: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    Answer::parse(&text)
+}
+
+/// A request with a `Host` of the server's own address.
+pub(crate) fn call(to: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    );
+    exchange(to, &request)
+}
+
+pub(crate) fn get(to: SocketAddr, path: &str) -> Answer {
+    call(to, "GET", path, "", "")
+}

@@ -246,21 +246,20 @@ fn what_is_not_code_or_only_sounds_alike_is_no_violation() {
 
 #[test]
 fn no_source_file_is_longer_than_500_lines_and_modules_name_themselves() {
-    for folder in ["src", "tests", "benches"] {
-        for file in rust_files(folder) {
+    let files = ["src", "tests", "benches"].into_iter().flat_map(rust_files);
+    let found: Vec<String> = files
+        .filter_map(|file| {
             let lines = read(&file).lines().count();
-            assert!(
-                lines <= 500,
-                "{} has {lines} lines: give it rooms",
-                file.display()
-            );
-            assert!(
-                !file.ends_with("mod.rs"),
-                "{}: use `name.rs` + `name/`",
-                file.display()
-            );
-        }
-    }
+            if file.ends_with("mod.rs") {
+                Some(format!("{}: use `name.rs` + `name/`", file.display()))
+            } else if lines > 500 {
+                Some(format!("{}: {lines} lines; give it rooms", file.display()))
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 /// What a test must not do, as the ends of paths: wait blindly, or be skipped.

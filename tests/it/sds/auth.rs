@@ -7,9 +7,8 @@ use tonic::Code;
 use windlass::clock;
 use windlass::model::DataplaneId;
 
-use super::harness::{
-    BOTH, MESH_CA, Site, authorized, delta_subscribe, id, node, subscribe, with_node,
-};
+use super::harness::Site;
+use super::proxy::{BOTH, MESH_CA, authorized, delta_subscribe, id, node, subscribe, with_node};
 
 /// What each of the three services says to a token and a node id.
 async fn codes(site: &Site, token: Option<String>, node_id: Option<&str>) -> [Code; 3] {

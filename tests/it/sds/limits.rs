@@ -6,7 +6,8 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use tokio::io::AsyncReadExt as _;
 use tonic::Code;
 
-use super::harness::{BOTH, DEADLINE, MESH_CA, Site, delta_subscribe, subscribe};
+use super::harness::{DEADLINE, Site};
+use super::proxy::{BOTH, MESH_CA, delta_subscribe, subscribe};
 
 #[tokio::test]
 async fn a_client_that_does_not_read_blocks_nobody_and_gets_the_newest_in_the_end() {
@@ -39,9 +40,8 @@ async fn a_client_that_does_not_read_blocks_nobody_and_gets_the_newest_in_the_en
 #[tokio::test]
 async fn a_client_that_only_listens_is_served() {
     let mut site = Site::start().await;
-    let request = super::harness::with_node("web", subscribe(BOTH));
-    let request =
-        super::harness::authorized(tokio_stream::iter([request]), Some(site.token("web")));
+    let request = super::proxy::with_node("web", subscribe(BOTH));
+    let request = super::proxy::authorized(tokio_stream::iter([request]), Some(site.token("web")));
     let mut client = site.client().await;
     let mut responses = client.stream_secrets(request).await.unwrap().into_inner();
     for _ in BOTH {

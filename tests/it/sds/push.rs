@@ -10,9 +10,10 @@ use windlass::model::AuthorityState;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
-use super::harness::{
-    BOTH, IDENTITY_CERT, MESH_CA, Received, Site, authorized, delta_subscribe, private_key,
-    subscribe, with_node,
+use super::harness::Site;
+use super::proxy::{
+    BOTH, IDENTITY_CERT, MESH_CA, Received, authorized, delta_subscribe, private_key, subscribe,
+    with_node,
 };
 
 /// The one SAN of a leaf, if it is signed by the one authority of the bundle.

@@ -3,7 +3,8 @@
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use windlass::model::AuthorityState;
 
-use super::harness::{BOTH, IDENTITY_CERT, MESH_CA, Site, delta_subscribe, subscribe};
+use super::harness::Site;
+use super::proxy::{BOTH, IDENTITY_CERT, MESH_CA, delta_subscribe, subscribe};
 
 #[tokio::test]
 async fn what_a_proxy_acknowledged_is_kept_with_the_authorities() {
@@ -100,7 +101,7 @@ async fn a_proxy_that_comes_back_is_sent_only_what_it_lacks() {
     drop(stream);
     site.evidence("web", |evidence| evidence.connected_since.is_none())
         .await;
-    site.evidence.forget(&super::harness::id("web"));
+    site.evidence.forget(&super::proxy::id("web"));
 
     let first = DiscoveryRequest {
         version_info: version,

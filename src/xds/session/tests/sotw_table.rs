@@ -201,3 +201,16 @@ fn only_the_newest_of_several_changes_is_sent() {
     let answer = ack(&talk.last().clone(), &[MESH_CA]);
     assert_eq!(talk.says(&answer), ["ack ca1", "send ca3"]);
 }
+
+#[test]
+fn a_name_dropped_and_taken_back_while_a_response_is_under_way_is_sent_again() {
+    let mut talk = sotw("ca1", "id1");
+    talk.says(&subscribe(BOTH));
+    let first = talk.last().clone();
+    assert_eq!(talk.says(&ack(&first, BOTH)), ["ack ca1", "send id1"]);
+    // Written before `id1` came, so with the nonce of `ca1`.
+    assert!(talk.says(&ack(&first, &[IDENTITY_CERT])).is_empty());
+    assert!(talk.says(&ack(&first, BOTH)).is_empty());
+    let second = ack(&talk.last().clone(), BOTH);
+    assert_eq!(talk.says(&second), ["ack id1", "send ca1"]);
+}

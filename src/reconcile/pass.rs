@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, instrument, warn};
 
 use super::desired::{Gathering, Touched};
-use super::report::{ConditionType, Draft, State};
+use super::report::{ConditionType, State};
 use super::{Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError};
 use crate::clock;
@@ -114,7 +114,10 @@ impl Reconciler {
         let head = head?;
         // The watch of a repository that does not answer may watch what is gone.
         self.watch = watch;
-        self.reporter.update(clock::now(), Draft::healthy);
+        self.reporter.update(clock::now(), |report| {
+            let answers = State::yes("SourceAvailable", "the source answers");
+            report.set(ConditionType::Healthy, answers);
+        });
         Ok(head)
     }
 

@@ -151,14 +151,6 @@ impl Draft<'_> {
         );
     }
 
-    /// The source has answered.
-    pub(super) fn healthy(&mut self) {
-        self.set(
-            ConditionType::Healthy,
-            State::yes("SourceAvailable", "the source answers"),
-        );
-    }
-
     /// The pass over `revision` is over.
     pub(super) fn conclude(&mut self, revision: &Revision, verdict: Verdict) {
         let errors = verdict

@@ -10,6 +10,7 @@
     reason = "a benchmark prints what it measures and has nobody to report an error to"
 )]
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -136,11 +137,13 @@ fn desired(count: usize) -> Desired {
         .map(|mesh| {
             let mut text = format!("type: Mesh\nname: mesh-{mesh}\nmtls: {{enabled: true}}\n");
             for n in 1..PER_MESH {
-                text += &format!(
+                write!(
+                    text,
                     "---\ntype: TrafficPermission\nmesh: mesh-{mesh}\nname: allow-{n}\n\
                      sources: [{{match: {{service: web-{n}}}}}]\n\
                      destinations: [{{match: {{service: backend-{n}}}}}]\n"
-                );
+                )
+                .expect("a string takes all");
             }
             (Arc::from(format!("mesh-{mesh}.yaml")), text.into_bytes())
         })

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::api::{self, ApiContext};
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
-use crate::model::SourceName;
+use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
@@ -78,14 +78,10 @@ impl App {
 
         let current = Arc::new(store.load().await?);
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
-        for unusable in publisher.publish(Arc::clone(&current)).await {
-            warn!(mesh = %unusable.mesh, error = %crate::telemetry::chain(&unusable), "no new certificates");
-        }
+        publish(&publisher, &current).await;
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
-        let applied = store
-            .source_status(&name)
-            .await?
-            .and_then(|status| status.applied);
+        let status = store.source_status(&name).await?;
+        let applied = status.and_then(|status| status.applied);
         let sync = Arc::new(Notify::new());
         let parts = Parts {
             cache_dir: config.state_dir.join("repositories"),
@@ -106,11 +102,7 @@ impl App {
         let listeners = Listeners::bind(&config).await?;
         let bound = listeners.bound()?;
         bound.write(&config.state_dir)?;
-        // What is told to others is where the sockets are, not what was asked for.
-        config.api = bound.api;
-        config.admin_local = bound.admin;
-        config.xds = bound.xds;
-        config.diagnostics = bound.diagnostics;
+        bound.correct(&mut config);
         let serving = publisher.subscribe();
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -119,10 +111,7 @@ impl App {
             tokens: Arc::clone(&tokens),
             evidence: Arc::clone(&evidence),
             store: Arc::clone(&store),
-            config: XdsConfig {
-                leaf_lifetime: config.ca.leaf_lifetime,
-                leaf_key: config.ca.leaf_key,
-            },
+            config: xds_config(&config),
             metrics: xds_metrics,
         };
         let kept = Arc::clone(&store);
@@ -241,6 +230,21 @@ impl App {
             }
             drop(guard);
         });
+    }
+}
+
+/// Serves what the store held when the daemon started.
+async fn publish(publisher: &Publisher, current: &Arc<Current>) {
+    for unusable in publisher.publish(Arc::clone(current)).await {
+        let error = crate::telemetry::chain(&unusable).to_string();
+        warn!(mesh = %unusable.mesh, error, "no new certificates");
+    }
+}
+
+fn xds_config(config: &Config) -> XdsConfig {
+    XdsConfig {
+        leaf_lifetime: config.ca.leaf_lifetime,
+        leaf_key: config.ca.leaf_key,
     }
 }
 

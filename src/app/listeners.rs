@@ -77,6 +77,15 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, Ap
 }
 
 impl Bound {
+    /// Makes the configuration say where the sockets are, for whoever tells
+    /// others: with port 0, that is not what was asked for.
+    pub(super) fn correct(&self, config: &mut Config) {
+        config.api = self.api;
+        config.admin_local = self.admin;
+        config.xds = self.xds;
+        config.diagnostics = self.diagnostics;
+    }
+
     /// Writes `listeners.json` into the state folder, whole or not at all.
     pub(super) fn write(&self, state_dir: &Path) -> Result<(), AppError> {
         let path = state_dir.join(FILE);

@@ -100,9 +100,7 @@ impl App {
         let (reports, ready) = (reconciler.reports(), reconciler.ready());
 
         let listeners = Listeners::bind(&config).await?;
-        let bound = listeners.bound()?;
-        bound.write(&config.state_dir)?;
-        bound.correct(&mut config);
+        let bound = listeners.announce(&mut config)?;
         let serving = publisher.subscribe();
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();

@@ -47,8 +47,19 @@ impl Listeners {
         })
     }
 
-    /// Where they are.
-    pub(super) fn bound(&self) -> Result<Bound, AppError> {
+    /// Says where they are: in `listeners.json`, and in the configuration for
+    /// whoever tells others. With port 0, that is not what was asked for.
+    pub(super) fn announce(&self, config: &mut Config) -> Result<Bound, AppError> {
+        let bound = self.bound()?;
+        bound.write(&config.state_dir)?;
+        config.api = bound.api;
+        config.admin_local = bound.admin;
+        config.xds = bound.xds;
+        config.diagnostics = bound.diagnostics;
+        Ok(bound)
+    }
+
+    fn bound(&self) -> Result<Bound, AppError> {
         let local = |what, listener: &TcpListener, wanted| {
             listener.local_addr().map_err(|source| AppError::Bind {
                 what,
@@ -77,17 +88,8 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, Ap
 }
 
 impl Bound {
-    /// Makes the configuration say where the sockets are, for whoever tells
-    /// others: with port 0, that is not what was asked for.
-    pub(super) fn correct(&self, config: &mut Config) {
-        config.api = self.api;
-        config.admin_local = self.admin;
-        config.xds = self.xds;
-        config.diagnostics = self.diagnostics;
-    }
-
     /// Writes `listeners.json` into the state folder, whole or not at all.
-    pub(super) fn write(&self, state_dir: &Path) -> Result<(), AppError> {
+    fn write(&self, state_dir: &Path) -> Result<(), AppError> {
         let path = state_dir.join(FILE);
         let write = || -> io::Result<()> {
             let temporary = path.with_extension("json.new");

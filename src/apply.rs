@@ -219,7 +219,7 @@ impl Translation<'_> {
         out: &mut Vec<Operation>,
     ) -> Result<(), ApplyError> {
         let id = match authority {
-            AuthorityRef::Id(id) => *id,
+            AuthorityRef::Provided { id, .. } => *id,
             AuthorityRef::Builtin(wanted) => {
                 let stored = self.current.authorities.values().find(|authority| {
                     authority.origin == AuthorityOrigin::Builtin { ordinal: *wanted }

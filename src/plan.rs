@@ -106,6 +106,8 @@ pub enum Action {
     ActivateAuthority {
         /// Which.
         authority: AuthorityRef,
+        /// What its certificate says; `None` for one that this plan makes.
+        certificate: Option<CertificateInfo>,
         /// The dataplanes that get a new leaf for it.
         reissues: Vec<DataplaneId>,
     },
@@ -140,8 +142,13 @@ pub enum Action {
 pub enum AuthorityRef {
     /// The builtin authority of that ordinal.
     Builtin(u32),
-    /// The authority of that id.
-    Id(AuthorityId),
+    /// The provided authority of that id.
+    Provided {
+        /// The name of its ProvidedCa.
+        name: ResourceName,
+        /// The certificate's id.
+        id: AuthorityId,
+    },
 }
 
 /// What a step may cost.

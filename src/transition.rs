@@ -7,17 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::ca::CertificateInfo;
 use crate::model::{
-    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DesiredMesh, Mesh, MeshState,
-    ResourceName,
+    Authority, AuthorityOrigin, AuthorityState, CaSpec, DesiredMesh, Mesh, MeshState, ResourceName,
 };
 use crate::plan::{Action, AuthorityRef, Blocked};
-
-/// The authority steps of a mesh, around the write of its Mesh resource.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AuthoritySteps {
-    /// In the order in which they are done.
-    pub actions: Vec<Action>,
-}
 
 /// The authority that a Mesh wants to sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +19,16 @@ enum Target {
     /// A builtin one that is to be made.
     NewBuiltin(u32),
     /// A provided one.
-    Provided(AuthorityId),
+    Provided(ResourceName, CertificateInfo),
 }
 
-/// The steps that give `desired` the authorities it asks for.
+/// The steps that give `desired` the authorities it asks for, in order.
 ///
 /// # Errors
 ///
 /// [`Blocked::CaChangeForbidden`] where another authority would sign while
 /// mTLS is enabled, [`Blocked::Invalid`] where the revision names no CA.
-pub fn authority_steps(
-    current: &MeshState,
-    desired: &DesiredMesh,
-) -> Result<AuthoritySteps, Blocked> {
+pub fn authority_steps(current: &MeshState, desired: &DesiredMesh) -> Result<Vec<Action>, Blocked> {
     let mesh = desired.mesh().ok_or(Blocked::Invalid)?;
     let provided = provided_certificates(desired);
     let target = target(current, mesh, &provided)?;
@@ -86,7 +75,7 @@ pub fn authority_steps(
             }
         }
     }
-    Ok(AuthoritySteps { actions })
+    Ok(actions)
 }
 
 /// The steps from one signing authority to the next while nobody needs either.
@@ -98,13 +87,12 @@ fn hand_over(
     outgoing: Option<&Authority>,
 ) -> Vec<Action> {
     let authority = target.reference();
-    let state = current
+    let known = current
         .authorities
         .values()
-        .find(|authority| target.is(authority))
-        .map(|authority| authority.state);
+        .find(|authority| target.is(authority));
     let mut actions = Vec::new();
-    if !state.is_some_and(AuthorityState::is_trusted) {
+    if !known.is_some_and(|known| known.state.is_trusted()) {
         actions.push(Action::PrepareAuthority(authority.clone()));
     }
     actions.extend(outgoing.map(|old| Action::RetireAuthority(reference(old))));
@@ -117,11 +105,21 @@ fn hand_over(
         Vec::new()
     };
     actions.push(Action::ActivateAuthority {
+        certificate: match target {
+            Target::Provided(_, certificate) => Some(certificate.clone()),
+            Target::Builtin(_) | Target::NewBuiltin(_) => known.and_then(described),
+        },
         authority,
         reissues,
     });
     actions.extend(outgoing.map(|old| Action::RevokeAuthority(reference(old))));
     actions
+}
+
+/// What the certificate of a stored authority says; nothing where it only
+/// stands for one that the store has.
+fn described(authority: &Authority) -> Option<CertificateInfo> {
+    CertificateInfo::from_pem(&authority.certificate).ok()
 }
 
 fn provided_certificates(desired: &DesiredMesh) -> BTreeMap<&ResourceName, CertificateInfo> {
@@ -139,12 +137,12 @@ fn target(
     match &mesh.mtls.ca {
         CaSpec::Provided { name: Some(name) } => {
             let certificate = provided.get(name).ok_or(Blocked::Invalid)?;
-            Ok(Target::Provided(certificate.id))
+            Ok(Target::Provided(name.clone(), certificate.clone()))
         }
         CaSpec::Provided { name: None } => {
-            let mut certificates = provided.values();
+            let mut certificates = provided.iter();
             match (certificates.next(), certificates.next()) {
-                (Some(only), None) => Ok(Target::Provided(only.id)),
+                (Some((name, only)), None) => Ok(Target::Provided((*name).clone(), only.clone())),
                 _ => Err(Blocked::Invalid),
             }
         }
@@ -171,7 +169,9 @@ impl Target {
     fn is(&self, authority: &Authority) -> bool {
         match (self, &authority.origin) {
             (Self::Builtin(wanted), AuthorityOrigin::Builtin { ordinal }) => wanted == ordinal,
-            (Self::Provided(id), AuthorityOrigin::Provided { .. }) => *id == authority.id,
+            (Self::Provided(_, certificate), AuthorityOrigin::Provided { .. }) => {
+                certificate.id == authority.id
+            }
             _ => false,
         }
     }
@@ -179,7 +179,10 @@ impl Target {
     fn reference(&self) -> AuthorityRef {
         match self {
             Self::Builtin(ordinal) | Self::NewBuiltin(ordinal) => AuthorityRef::Builtin(*ordinal),
-            Self::Provided(id) => AuthorityRef::Id(*id),
+            Self::Provided(name, certificate) => AuthorityRef::Provided {
+                name: name.clone(),
+                id: certificate.id,
+            },
         }
     }
 }
@@ -189,7 +192,10 @@ impl Target {
 pub fn reference(authority: &Authority) -> AuthorityRef {
     match authority.origin {
         AuthorityOrigin::Builtin { ordinal } => AuthorityRef::Builtin(ordinal),
-        AuthorityOrigin::Provided { .. } => AuthorityRef::Id(authority.id),
+        AuthorityOrigin::Provided { ref name } => AuthorityRef::Provided {
+            name: name.clone(),
+            id: authority.id,
+        },
     }
 }
 

@@ -222,8 +222,7 @@ fn actions(
     }
     let mut trailing = Vec::new();
     if let Some(wanted) = wanted.filter(|wanted| wanted.mesh().is_some()) {
-        let steps = transition::authority_steps(current, wanted)?;
-        actions.extend(steps.actions);
+        actions.extend(transition::authority_steps(current, wanted)?);
         let write = mesh_action(current, wanted, changes);
         // Turning mTLS off comes before anything that assumes that it is off.
         match write {

@@ -54,15 +54,17 @@ impl fmt::Display for Action {
             }
             Self::ActivateAuthority {
                 authority,
-                reissues,
-            } if reissues.is_empty() => {
-                write!(f, "sign leaves with {authority}")
-            }
-            Self::ActivateAuthority {
-                authority,
+                certificate,
                 reissues,
             } => {
-                write!(f, "sign leaves with {authority}; new leaves for ")?;
+                write!(f, "sign leaves with {authority}")?;
+                if let Some(certificate) = certificate {
+                    write!(f, ": {}", Described(certificate))?;
+                }
+                if reissues.is_empty() {
+                    return Ok(());
+                }
+                f.write_str("; new leaves for ")?;
                 list(f, reissues)
             }
             Self::RetireAuthority(authority) => write!(f, "stop signing with {authority}"),
@@ -102,7 +104,7 @@ impl fmt::Display for AuthorityRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Builtin(ordinal) => write!(f, "builtin authority {ordinal}"),
-            Self::Id(id) => write!(f, "authority {id}"),
+            Self::Provided { name, id } => write!(f, "provided authority {name} ({id})"),
         }
     }
 }

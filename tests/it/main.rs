@@ -13,6 +13,7 @@ mod crash;
 mod envoy;
 mod garbage;
 mod golden;
+mod plan_apply;
 mod plan_cli;
 mod purity;
 mod reconcile;

@@ -116,7 +116,12 @@ impl App {
         let bound = listeners.bound()?;
         bound.write(&config.state_dir)?;
         // What the catalog says is where the servers are, also where the system chose the port.
-        let config = Config { api: bound.api, admin_local: bound.admin, xds: bound.xds, ..config };
+        let config = Config {
+            api: bound.api,
+            admin_local: bound.admin,
+            xds: bound.xds,
+            ..config
+        };
         let serving = publisher.subscribe();
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();

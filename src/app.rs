@@ -21,7 +21,7 @@ use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
 use crate::store::Store;
-use crate::store::encryption::Vault;
+use crate::store::encryption::{Vault, VaultError};
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::Metrics;
 use crate::token::Keyring;
@@ -271,7 +271,7 @@ impl Foundation {
             Some(path) => Identities::load(path).map_err(AppError::DecryptionIdentity)?,
             None => Identities::none(),
         };
-        let vault = Vault::open_or_create(&config.encryption_identity).map_err(AppError::Vault)?;
+        let vault = open_vault(config).map_err(AppError::Vault)?;
         let vault = Arc::new(vault);
         let store = open_store(&config.store).await?;
         let tokens = Keyring::load_or_create(store.as_ref(), &vault).await;
@@ -292,6 +292,18 @@ impl Foundation {
     }
 }
 
+/// Opens the identity that keys are kept with, and makes it on the first run.
+/// Once there is a store, a missing identity is lost, not new: another one
+/// would open none of its keys.
+fn open_vault(config: &Config) -> Result<Vault, VaultError> {
+    let StoreConfig::Sqlite { path } = &config.store;
+    if path.exists() {
+        Vault::open(&config.encryption_identity)
+    } else {
+        Vault::open_or_create(&config.encryption_identity)
+    }
+}
+
 /// Opens the store that the configuration names.
 ///
 /// # Errors
@@ -303,7 +315,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
     }
 }
 
-/// Opens the store that the configuration names, which must be there.
+/// Opens the store that the configuration names to read it; it must be there.
 ///
 /// # Errors
 ///
@@ -316,7 +328,7 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
             source,
         });
     }
-    open_store(config).await
+    Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
 }
 
 fn create_state_dir(path: &Path) -> Result<(), AppError> {

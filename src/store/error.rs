@@ -90,6 +90,19 @@ pub enum StoreError {
         /// Which store.
         at: String,
     },
+    /// An older version of Windlass wrote the store, and it may only be read.
+    #[error(
+        "the store at {at} has schema {found}, this version of Windlass reads {known}; \
+         start `windlass run` once, which brings it up to date"
+    )]
+    Older {
+        /// Which store.
+        at: String,
+        /// The store's schema; 0 where there is none yet.
+        found: i64,
+        /// The schema that can be read.
+        known: i64,
+    },
     /// A newer version of Windlass wrote the store.
     #[error(
         "the store at {at} has schema {found}, this version of Windlass knows {known}; \

@@ -21,6 +21,7 @@ use crate::model::{
     AuthorityId, Current, Evidence, Generation, HistoryEntry, MeshName, MeshState, ProxyEvidence,
     SealedKey, SourceName, SourceStatus,
 };
+use open::Access;
 use place::Place;
 
 mod open;
@@ -52,7 +53,18 @@ impl SqliteStore {
     /// Fails where the file cannot be made or opened, is locked, damaged,
     /// another program's or a newer version's.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        open::open(path, None).await
+        open::open(path, Access::Write { pages: None }).await
+    }
+
+    /// Opens the database at `path` to look at it, perhaps while another process
+    /// writes: nothing is made or brought up to date, and writing fails.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`SqliteStore::open`] does, and where there is no database or
+    /// an older version's.
+    pub async fn open_for_reading(path: &Path) -> Result<Self, StoreError> {
+        open::open(path, Access::Read).await
     }
 
     async fn begin_read(

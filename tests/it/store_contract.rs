@@ -93,6 +93,7 @@ macro_rules! persistent {
     ($fixture:ty) => {
         behaviours! { $fixture:
             persistent::a_store_that_is_opened_again_is_the_same
+            persistent::what_was_written_is_what_another_one_reads
             persistent::two_that_share_a_store_see_each_other
             persistent::compare_and_set_holds_between_two_that_share_a_store
         }

@@ -76,7 +76,7 @@ pub(super) fn read_or_create(path: &Path) -> Result<Identity, VaultError> {
 
 /// Puts a new identity at `path` unless there is one by then: written whole to
 /// a name of its own first, then linked, which never replaces.
-fn create(path: &Path) -> io::Result<()> {
+pub(super) fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

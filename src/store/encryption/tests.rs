@@ -81,6 +81,17 @@ fn an_identity_is_made_once_for_its_owner_alone() {
 }
 
 #[test]
+fn an_identity_that_is_there_by_then_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("identity.txt");
+    file::create(&path).unwrap();
+    let first = std::fs::read(&path).unwrap();
+    file::create(&path).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), first);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn many_at_once_get_the_same_identity_and_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("identity.txt");

@@ -27,10 +27,26 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many connections read.
 const READERS: u32 = 4;
 
-/// Opens the store at `path`, which may grow to `pages` of 4 KiB where that is given.
-pub(super) async fn open(path: &Path, pages: Option<u32>) -> Result<SqliteStore, StoreError> {
+/// What an opened store is for.
+#[derive(Clone, Copy)]
+pub(super) enum Access {
+    /// Reading alone: nothing is made or brought up to date.
+    Read,
+    /// Reading and writing.
+    Write {
+        /// To how many pages of 4 KiB the file may grow, where that is limited.
+        pages: Option<u32>,
+    },
+}
+
+/// Opens the store at `path`.
+pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, StoreError> {
     let place = Place::new(path);
-    create(path).map_err(|error| StoreError::open(place.as_str(), error))?;
+    let found = match access {
+        Access::Read => path.metadata().map(drop),
+        Access::Write { .. } => create(path),
+    };
+    found.map_err(|error| StoreError::open(place.as_str(), error))?;
 
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -38,21 +54,28 @@ pub(super) async fn open(path: &Path, pages: Option<u32>) -> Result<SqliteStore,
         .foreign_keys(true)
         .pragma("synchronous", "FULL")
         .pragma("secure_delete", "ON");
-    let writer = match pages {
-        Some(pages) => options.clone().pragma("max_page_count", pages.to_string()),
-        None => options.clone(),
+    let reading = options.clone().pragma("query_only", "ON");
+    let writing = match access {
+        Access::Read => reading.clone(),
+        Access::Write { pages: None } => options,
+        Access::Write { pages: Some(pages) } => options.pragma("max_page_count", pages.to_string()),
     };
-    let writer = pool(1).connect_lazy_with(writer);
-    let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+    let writer = pool(1).connect_lazy_with(writing);
+    let readers = pool(READERS).connect_lazy_with(reading);
 
     let mut connection = writer
         .acquire()
         .await
         .map_err(|error| place.failed("open the database", error))?;
-    prepare(&place, &mut connection).await?;
+    match access {
+        Access::Read => require_schema(&place, &mut connection).await?,
+        Access::Write { .. } => prepare(&place, &mut connection).await?,
+    }
     drop(connection);
-    // Should a process have been killed before it emptied the log.
-    empty_log(&writer).await;
+    if let Access::Write { .. } = access {
+        // Should a process have been killed before it emptied the log.
+        empty_log(&writer).await;
+    }
     Ok(SqliteStore {
         place,
         writer,
@@ -105,7 +128,7 @@ fn pool(connections: u32) -> PoolOptions<Sqlite> {
 
 /// Checks whose database it is, and brings its schema up to date.
 async fn prepare(place: &Place, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = newest();
     // Before anything is written to what may be someone else's.
     let found = schema(place, connection).await?;
     let failed = |action| move |error| place.failed(action, error);
@@ -142,6 +165,27 @@ async fn prepare(place: &Place, connection: &mut SqliteConnection) -> Result<(),
     transaction.commit().await.map_err(failed(action))
 }
 
+/// Fails where the schema is not the newest one.
+async fn require_schema(
+    place: &Place,
+    connection: &mut SqliteConnection,
+) -> Result<(), StoreError> {
+    let (found, known) = (schema(place, connection).await?, newest());
+    if found == known {
+        return Ok(());
+    }
+    Err(StoreError::Older {
+        at: place.as_str().to_owned(),
+        found,
+        known,
+    })
+}
+
+/// The newest schema.
+fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
 /// How many migrations are in place. Fails on what is not Windlass's, or newer.
 async fn schema(place: &Place, connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let row: Result<(i64, i64, i64), _> = sqlx::query_as(
@@ -152,7 +196,7 @@ async fn schema(place: &Place, connection: &mut SqliteConnection) -> Result<i64,
     .await;
     let (application, found, objects) =
         row.map_err(|error| place.failed("read the schema", error))?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = newest();
     let at = || place.as_str().to_owned();
     match (application, found) {
         (APPLICATION, 1..) if found > known => Err(StoreError::Newer {

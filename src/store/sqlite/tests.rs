@@ -46,7 +46,8 @@ fn failed(result: Result<Written, WriteError>) -> StoreError {
 #[tokio::test]
 async fn a_full_disk_refuses_a_write_and_takes_the_next_that_fits() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open::open(&folder.path().join("windlass.db"), Some(60))
+    let access = Access::Write { pages: Some(60) };
+    let store = open::open(&folder.path().join("windlass.db"), access)
         .await
         .unwrap();
     let first = store.write(&write(Generation(0), 10)).await.unwrap();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use windlass::model::{Generation, Kind, SourceStatus};
-use windlass::store::{MeshWrite, Store, WriteError};
+use windlass::model::{CaSpec, Generation, Kind, SourceStatus};
+use windlass::store::{MeshWrite, Operation, Store, WriteError};
 
 use super::samples::*;
 
@@ -121,4 +121,53 @@ pub(super) async fn compare_and_set_holds_between_two_that_share_a_store<S: Stor
         }
     }
     assert_eq!(wins, 1);
+}
+
+pub(super) async fn what_was_written_is_what_another_one_reads<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    let name = |number: usize| format!("p-{number}");
+    let puts = |range: std::ops::Range<usize>| range.map(|n| put(permission("demo", &name(n))));
+    let deletes = |range: std::ops::Range<usize>| {
+        range.map(|n| delete("demo", Kind::TrafficPermission, &name(n)))
+    };
+    let named = |stored: &str| {
+        put(mesh_with(
+            "demo",
+            false,
+            CaSpec::Provided {
+                name: Some(stored.parse().unwrap()),
+            },
+        ))
+    };
+    let writes: Vec<Vec<Operation>> = vec![
+        vec![put(mesh("demo")), put(provided("demo", "root"))],
+        puts(0..1_234).collect(),
+        puts(1_000..1_700)
+            .chain([put(dataplane("demo", "dp"))])
+            .collect(),
+        deletes(10..1_200).chain(puts(15..20)).collect(),
+        vec![add("demo", "root"), add("demo", "builtin")],
+        vec![
+            advance("root", PREPARED),
+            advance("builtin", revoked()),
+            named("root"),
+        ],
+        vec![
+            advance("root", ACTIVE),
+            Operation::ForgetAuthority(id("builtin")),
+        ],
+        deletes(0..2_000).collect(),
+        vec![
+            advance("root", retiring()),
+            named("other"),
+            put(dataplane("demo", "dp-2")),
+        ],
+    ];
+    for (number, operations) in writes.into_iter().enumerate() {
+        let written = change(&store, "demo", operations).await.unwrap();
+        let read = make().await.load().await.unwrap();
+        assert_eq!(read.meshes["demo"], written.mesh.unwrap(), "write {number}");
+    }
 }

@@ -10,7 +10,7 @@ use windlass::model::Kind;
 use windlass::model::PrivateKey;
 use windlass::store::encryption::Vault;
 use windlass::store::sqlite::SqliteStore;
-use windlass::store::{Operation, Store, StoreError};
+use windlass::store::{Operation, Store, StoreError, WriteError};
 use zeroize::Zeroizing;
 
 use super::samples::*;
@@ -269,4 +269,34 @@ async fn two_that_open_a_new_store_at_once_both_get_it() {
         change(&store, &name, vec![put(mesh(&name))]).await.unwrap();
         assert_eq!(store.load().await.unwrap().meshes.len(), number + 1);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_is_only_looked_at_is_not_made_and_not_written() {
+    let (_folder, path) = scratch();
+    let missing = SqliteStore::open_for_reading(&path).await.unwrap_err();
+    assert!(matches!(missing, StoreError::Open { .. }), "{missing:?}");
+    assert!(!path.exists());
+    std::fs::write(&path, "").unwrap();
+    let empty = SqliteStore::open_for_reading(&path).await.unwrap_err();
+    assert!(
+        matches!(empty, StoreError::Older { found: 0, .. }),
+        "{empty:?}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    let first = change(&store, "demo", vec![put(mesh("demo"))])
+        .await
+        .unwrap();
+    let looking = SqliteStore::open_for_reading(&path).await.unwrap();
+    assert_eq!(looking.load().await.unwrap(), store.load().await.unwrap());
+    let write = write("demo", first.generation, vec![put(permission("demo", "p"))]);
+    let error = looking.write(&write).await.unwrap_err();
+    assert!(
+        matches!(error, WriteError::Store(StoreError::ReadOnly { .. })),
+        "{error:?}"
+    );
+    store.write(&write).await.unwrap();
+    assert_eq!(looking.load().await.unwrap(), store.load().await.unwrap());
 }

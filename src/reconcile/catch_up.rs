@@ -26,7 +26,6 @@ impl Reconciler {
         if self.caught_up.as_ref() == Some(head) {
             return Ok(verdict);
         }
-        self.caught_up = Some(head.clone());
         let Some(applied) = self.applied.clone() else {
             return Ok(verdict);
         };
@@ -50,6 +49,7 @@ impl Reconciler {
         self.scope = Scope::Meshes(unfinished);
         let mut last = self.reconcile_loaded(head).await?;
         last.applied.extend(verdict.applied);
+        self.caught_up = Some(head.clone());
         Ok(last)
     }
 

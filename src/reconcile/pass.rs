@@ -269,11 +269,8 @@ impl Reconciler {
             self.applied = Some(revision.clone());
             self.parts.metrics.source_applied(&self.parts.name, now);
         }
-        for diagnostic in verdict.diagnostics.iter().filter(|found| found.is_error()) {
-            warn!(
-                code = diagnostic.code, file = %diagnostic.file, line = diagnostic.line,
-                "{}", diagnostic.message
-            );
+        if self.reporter.diagnostics() != verdict.diagnostics {
+            log(&verdict.diagnostics);
         }
         self.ready.send_replace(true);
         let done = if !complete {
@@ -400,6 +397,13 @@ impl Verdict {
     /// Whether all of the revision is stored.
     pub(super) fn is_complete(&self) -> bool {
         !self.commit_held_back && self.blocked.is_empty() && self.meshes.is_empty()
+    }
+}
+
+fn log(diagnostics: &[Diagnostic]) {
+    for found in diagnostics.iter().filter(|found| found.is_error()) {
+        let code = found.code.as_str();
+        warn!(code, file = %found.file, line = found.line, "{}", found.message);
     }
 }
 

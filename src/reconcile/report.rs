@@ -120,6 +120,11 @@ impl Reporter {
         self.sender.subscribe()
     }
 
+    /// What was wrong with the revision that was looked at last.
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
+        &self.report.diagnostics
+    }
+
     /// Changes the report and publishes it where it is another one then.
     pub(super) fn update(&mut self, now: Timestamp, change: impl FnOnce(&mut Draft<'_>)) {
         let before = self.report.clone();

@@ -29,6 +29,7 @@ pub mod desired;
 mod keys;
 mod pass;
 pub mod report;
+mod verdict;
 
 use self::desired::{DesiredState, Gathering};
 use self::report::{ReportWatch, Reporter, SourceReport};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
-use super::pass::{Failure, Verdict};
+use super::verdict::{Failure, Verdict};
 use super::{Reconciler, Scope};
 use crate::model::{MeshName, Revision};
 

@@ -8,12 +8,13 @@ use tracing::{debug, error, info, instrument, warn};
 
 use super::desired::{Gathering, Touched};
 use super::report::{ConditionType, State};
+use super::verdict::{Failure, Verdict};
 use super::{Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError};
 use crate::clock;
 use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
-use crate::plan::{self, Action, Blocked, MeshPlan, Plan};
-use crate::source::{Head, Repository, SourceError};
+use crate::plan::{self, Action, MeshPlan, Plan};
+use crate::source::{Head, Repository};
 use crate::state;
 use crate::store::{StoreError, WriteError};
 use crate::telemetry::ReconcileResult;
@@ -234,7 +235,10 @@ impl Reconciler {
                     failure = Some(Failure::Store(error));
                     break;
                 }
-                Err(error) => verdict.fail(mesh, &error),
+                Err(error) => {
+                    error!(mesh = %mesh.mesh, error = %crate::telemetry::chain(&error), "not applied");
+                    verdict.fail(mesh, &error);
+                }
             }
         }
         if !verdict.applied.is_empty() {
@@ -321,83 +325,6 @@ enum Done {
     Nothing,
     Applied,
     HeldBack,
-}
-
-/// A pass that failed for a reason that may go away.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("the source could not be read")]
-    Source(#[source] Arc<SourceError>),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("others keep writing the same meshes")]
-    Contended,
-    #[error("reading the source was interrupted")]
-    Interrupted,
-}
-
-impl Failure {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Source(_) => "SourceUnavailable",
-            Self::Store(_) => "StoreUnavailable",
-            Self::Contended => "Contended",
-            Self::Interrupted => "Interrupted",
-        }
-    }
-}
-
-impl From<SourceError> for Failure {
-    fn from(error: SourceError) -> Self {
-        Self::Source(Arc::new(error))
-    }
-}
-
-impl From<Arc<SourceError>> for Failure {
-    fn from(error: Arc<SourceError>) -> Self {
-        Self::Source(error)
-    }
-}
-
-/// What became of a revision.
-#[derive(Debug, Default)]
-pub(super) struct Verdict {
-    pub(super) diagnostics: Vec<Diagnostic>,
-    pub(super) commit_held_back: bool,
-    pub(super) blocked: Vec<Blocked>,
-    pub(super) meshes: std::collections::BTreeMap<MeshName, Vec<(String, String)>>,
-    pub(super) applied: BTreeSet<MeshName>,
-    pub(super) ca_change_forbidden: BTreeSet<MeshName>,
-}
-
-impl Verdict {
-    fn block(&mut self, mesh: &MeshPlan) {
-        let reasons = mesh
-            .blocked
-            .iter()
-            .map(|b| (b.reason().to_owned(), b.to_string()));
-        self.meshes.insert(mesh.mesh.clone(), reasons.collect());
-        if mesh.blocked.contains(&Blocked::CaChangeForbidden) {
-            self.ca_change_forbidden.insert(mesh.mesh.clone());
-        }
-    }
-
-    fn fail(&mut self, mesh: &MeshPlan, error: &ApplyError) {
-        let message = crate::telemetry::chain(error).to_string();
-        error!(mesh = %mesh.mesh, error = %message, "not applied");
-        self.meshes
-            .insert(mesh.mesh.clone(), vec![("ApplyFailed".to_owned(), message)]);
-    }
-
-    /// The meshes that the next pass has to look at again.
-    fn unfinished(&self) -> BTreeSet<MeshName> {
-        self.meshes.keys().cloned().collect()
-    }
-
-    /// Whether all of the revision is stored.
-    pub(super) fn is_complete(&self) -> bool {
-        !self.commit_held_back && self.blocked.is_empty() && self.meshes.is_empty()
-    }
 }
 
 fn log(diagnostics: &[Diagnostic]) {

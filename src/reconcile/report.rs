@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::pass::Verdict;
+use super::verdict::Verdict;
 use crate::config::SourceConfig;
 use crate::model::{Diagnostic, MeshName, Revision, SourceName, Timestamp};
 use crate::source::redact_url;

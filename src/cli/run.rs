@@ -151,12 +151,15 @@ fn greeting(app: &App) -> String {
         || ("default".to_owned(), "dp-1".to_owned()),
         |id| (id.mesh.to_string(), id.name.to_string()),
     );
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "windlass".to_owned());
     let _ = writeln!(text, "try");
-    let _ = writeln!(text, "  windlass status{address}");
-    let _ = writeln!(text, "  windlass get meshes{address}");
+    let _ = writeln!(text, "  {program} status{address}");
+    let _ = writeln!(text, "  {program} get meshes{address}");
     let _ = writeln!(
         text,
-        "  windlass generate dataplane-token --mesh {mesh} --name {name}{address}"
+        "  {program} generate dataplane-token --mesh {mesh} --name {name}{address}"
     );
     text
 }

@@ -14,6 +14,7 @@ use crate::model::{Diagnostic, RepositoryPolicy, SourceName};
 pub mod codes;
 mod dataplane;
 mod document;
+mod load;
 mod mesh;
 mod node;
 mod permission;
@@ -67,6 +68,9 @@ pub fn parse_file(path: &Arc<str>, bytes: &[u8]) -> ParsedFile {
 pub fn parse(files: &[(Arc<str>, Vec<u8>)], source: SourceName) -> Manifest {
     let mut manifest = Manifest::new(source);
     for (path, bytes) in files {
+        if manifest.is_full() {
+            break;
+        }
         manifest.update(path, Some(parse_file(path, bytes)));
     }
     manifest

@@ -83,6 +83,9 @@ fn parse(files: &BTreeMap<Arc<str>, Entry>) -> Result<Manifest, CliError> {
         .map_err(|error| CliError::new(ErrorKind::Internal, error))?;
     let mut manifest = Manifest::new(source);
     for (path, entry) in files {
+        if manifest.is_full() {
+            break;
+        }
         match entry {
             Entry::File(bytes) => manifest.update(path, Some(manifest::parse_file(path, bytes))),
             Entry::Refused(diagnostic) => manifest.refuse(path, diagnostic.clone()),
@@ -97,6 +100,10 @@ fn judge(manifest: &Manifest, identities: Option<&Identities>) -> Vec<Diagnostic
         leaf_lifetime: LEAF_LIFETIME,
     };
     let mut diagnostics = manifest.diagnostics();
+    if manifest.is_full() {
+        // What was left out may be what is missed.
+        return diagnostics;
+    }
     for (name, mesh) in &manifest.desired().meshes {
         diagnostics.extend(check::placed(manifest, name, &rules));
         if let Some(identities) = identities {

@@ -26,6 +26,8 @@ codes! {
     TOO_MANY_ERRORS = "WL0007";
     /// A file cannot be read.
     UNREADABLE = "WL0008";
+    /// The files of a source hold too much together.
+    TOO_MUCH_TOGETHER = "WL0009";
 
     /// A document does not say what kind of resource it is, or says it twice.
     KIND = "WL0101";

@@ -4,11 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::document::ParsedResource;
+use super::load::Load;
+use super::node::Position;
 use super::{ParsedFile, codes, policy};
 use crate::model::{
     Desired, DesiredMesh, Diagnostic, Location, MeshName, RepositoryPolicy, ResourceKey, Revision,
     SourceName,
 };
+
+/// The most errors about resources that are defined twice that are listed.
+const MAX_DUPLICATES: usize = 10_000;
 
 /// The files of one revision. An update costs what the file holds, not what
 /// the repository does.
@@ -31,6 +36,9 @@ pub struct Manifest {
     /// How many errors hold back the commit.
     commit_errors: usize,
     changed: BTreeSet<MeshName>,
+    load: Load,
+    /// Why files are not taken in any more, at the first of them.
+    full: Option<Diagnostic>,
 }
 
 impl Manifest {
@@ -47,15 +55,19 @@ impl Manifest {
             errors: BTreeMap::new(),
             commit_errors: 0,
             changed: BTreeSet::new(),
+            load: Load::default(),
+            full: None,
         }
     }
 
     /// Puts what `path` holds now in place of what it held before; `None`
-    /// where the file is gone.
+    /// where the file is gone. A file that would make the revision too large
+    /// is left out and holds back the commit, as all do that come after it.
     pub fn update(&mut self, path: &Arc<str>, file: Option<ParsedFile>) {
         let mut touched = BTreeSet::new();
         self.clear(path, &mut touched);
-        if let Some(file) = file {
+        if let Some(file) = file.filter(|file| self.has_room(path, file)) {
+            self.load = self.load + Load::of(&file);
             for diagnostic in &file.diagnostics {
                 self.count(diagnostic);
             }
@@ -88,6 +100,13 @@ impl Manifest {
         self.refused.insert(path.clone(), diagnostic);
     }
 
+    /// Whether files were left out, because together they hold too much. Only
+    /// a new manifest forgets that.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.is_some()
+    }
+
     /// Says which revision the files are of.
     pub fn set_revision(&mut self, revision: Option<Revision>) {
         self.desired.revision = revision;
@@ -110,10 +129,12 @@ impl Manifest {
         let duplicates = self
             .duplicates
             .iter()
-            .flat_map(|key| self.duplicates_of(key));
+            .flat_map(|key| self.duplicates_of(key))
+            .take(MAX_DUPLICATES);
         let mut diagnostics: Vec<_> = in_files
             .chain(self.refused.values().cloned())
             .chain(duplicates)
+            .chain(self.full.clone())
             .collect();
         diagnostics.sort_by(|a, b| a.order().cmp(&b.order()));
         diagnostics
@@ -122,7 +143,7 @@ impl Manifest {
     /// Whether some error is not one of a single mesh.
     #[must_use]
     pub fn holds_back_commit(&self) -> bool {
-        self.commit_errors > 0
+        self.commit_errors > 0 || self.is_full()
     }
 
     /// Fills in the place of a diagnostic about a resource: that of its field,
@@ -144,6 +165,21 @@ impl Manifest {
         std::mem::take(&mut self.changed)
     }
 
+    fn has_room(&mut self, path: &Arc<str>, file: &ParsedFile) -> bool {
+        if self.full.is_some() {
+            return false;
+        }
+        let Some(what) = (self.load + Load::of(file)).exceeded() else {
+            return true;
+        };
+        let message = format!("up to this file the source holds {what}; the rest is not read");
+        let place = super::document::location(path, Position::START);
+        let diagnostic = Diagnostic::error(codes::TOO_MUCH_TOGETHER, message).at(&place);
+        let hint = "mend the other errors, or keep less below the source's path";
+        self.full = Some(diagnostic.hint(hint));
+        false
+    }
+
     fn clear(&mut self, path: &Arc<str>, touched: &mut BTreeSet<ResourceKey>) {
         if let Some(refused) = self.refused.remove(path) {
             self.discount(&refused);
@@ -151,6 +187,7 @@ impl Manifest {
         let Some(file) = self.files.remove(path) else {
             return;
         };
+        self.load = self.load - Load::of(&file);
         self.faulty.remove(path);
         for diagnostic in &file.diagnostics {
             self.discount(diagnostic);

@@ -69,10 +69,20 @@ impl DesiredState {
         revision: &Revision,
         now: Timestamp,
     ) -> Result<Touched, SourceError> {
-        let first = self.snapshot.is_none();
+        // A manifest that left files out cannot follow changes.
+        let known = self.snapshot.as_ref().filter(|_| !self.manifest.is_full());
+        let first = known.is_none();
         let policy = self.policy();
-        let (snapshot, changes) = repository.read(revision, self.snapshot.as_ref())?;
+        let (snapshot, changes) = repository.read(revision, known)?;
+        if first {
+            let source = self.manifest.desired().source.clone();
+            self.manifest = Manifest::new(source);
+            self.findings.clear();
+        }
         for change in changes {
+            if self.manifest.is_full() {
+                break;
+            }
             match change.content {
                 Content::Removed => self.manifest.update(&change.path, None),
                 Content::Refused(diagnostic) => self.manifest.refuse(&change.path, diagnostic),
@@ -95,6 +105,11 @@ impl DesiredState {
 
     /// Judges `touched` again, and everything when the last time is long ago.
     fn check(&mut self, touched: &BTreeSet<MeshName>, now: Timestamp) {
+        if self.manifest.is_full() {
+            // What was left out may be what is missed.
+            self.findings.clear();
+            return;
+        }
         let rules = Rules {
             now,
             leaf_lifetime: self.leaf_lifetime,

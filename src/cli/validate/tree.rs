@@ -15,6 +15,8 @@ use crate::source;
 
 /// The most bytes that are read of a file: enough to see that it is too large.
 const MOST_BYTES: u64 = (1 << 20) + 1;
+/// The most bytes of all files together, as of a commit.
+const MOST_BYTES_TOGETHER: usize = 128 << 20;
 
 /// A file of the tree.
 pub(super) enum Entry {
@@ -47,6 +49,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Arc<str>, Entry>, CliError> {
         .follow_links(false)
         .filter_entry(|entry| entry.depth() == 0 || !is_hidden_folder(entry))
         .build();
+    let mut bytes = 0;
     for entry in walk {
         let entry = entry.map_err(|error| {
             CliError::user(format!("cannot read `{}`: {error}", path.display()))
@@ -55,7 +58,18 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Arc<str>, Entry>, CliError> {
         if !is_yaml(relative) || entry.file_type().is_some_and(|kind| kind.is_dir()) {
             continue;
         }
-        files.insert(Arc::from(relative.to_string_lossy()), of_entry(&entry));
+        let content = of_entry(&entry);
+        if let Entry::File(content) = &content {
+            bytes += content.len();
+        }
+        if bytes > MOST_BYTES_TOGETHER {
+            let limit = MOST_BYTES_TOGETHER >> 20;
+            let message = format!("`{}` holds more than {limit} MiB of YAML", path.display());
+            return Err(CliError::user(message).hint(
+                "name a smaller folder, or list what holds no resources in `.windlassignore`",
+            ));
+        }
+        files.insert(Arc::from(relative.to_string_lossy()), content);
     }
     Ok(files)
 }

@@ -163,3 +163,30 @@ proptest! {
         prop_assert_eq!(manifest.holds_back_commit(), at_once.holds_back_commit());
     }
 }
+
+/// A small file that stands at many paths.
+#[test]
+fn files_that_hold_too_much_together_are_left_out_and_hold_back_the_commit() {
+    let fields: Vec<String> = (0..1000).map(|number| format!("t{number}: a")).collect();
+    let resource = format!(
+        "type: Dataplane\nmesh: demo\nname: dp\nnetworking:\n  address: 127.0.0.1\n  \
+         gateway: {{tags: {{service: a, {}}}}}\n",
+        fields.join(", ")
+    );
+    for (text, fits, listed) in [("---\na\n".repeat(500), 20, 10_001), (resource, 800, 1001)] {
+        let small = file("a.yaml", &text);
+        let mut manifest = manifest(&[]);
+        for number in 0..1100 {
+            let path = path(&format!("{number:05}.yaml"));
+            manifest.update(&path, Some(small.clone()));
+            assert!(number >= fits || !manifest.is_full(), "full at {number}");
+        }
+        assert!(manifest.is_full() && manifest.holds_back_commit());
+        let found = manifest.diagnostics();
+        assert!(found.len() <= listed, "{} are listed", found.len());
+        let mut full = found.iter().filter(|found| found.code == "WL0009");
+        let place = full.next().map(|found| (&*found.file, found.line));
+        assert!(place >= Some(("00020.yaml", 1)), "{place:?}");
+        assert_eq!(full.count(), 0, "it is said once");
+    }
+}

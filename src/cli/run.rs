@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CliError, ErrorKind, Outcome, Terminal};
 use crate::app::App;
 use crate::config::{self, Overrides};
-use crate::model::Resource;
+use crate::model::{Resource, count};
 use crate::reconcile::report::SourceReport;
 use crate::telemetry;
 
@@ -92,10 +92,10 @@ fn greeting(app: &App) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     for report in app.reports().borrow().iter() {
-        let applied = report
-            .applied
-            .as_ref()
-            .map_or("nothing yet".to_owned(), ToString::to_string);
+        let applied = report.applied.as_ref().map_or_else(
+            || "no revision as a whole yet".to_owned(),
+            ToString::to_string,
+        );
         let _ = writeln!(
             text,
             "windlass reconciles {} and has applied {applied}",
@@ -109,7 +109,8 @@ fn greeting(app: &App) -> String {
         if held_back > 0 {
             let _ = writeln!(
                 text,
-                "  {held_back} errors hold parts back: see `windlass status`"
+                "  held back by {}: see `windlass status`",
+                count(held_back, "error")
             );
         }
     }
@@ -120,13 +121,13 @@ fn greeting(app: &App) -> String {
             continue;
         };
         let mtls = if resource.mtls.enabled { "on" } else { "off" };
-        let dataplanes = mesh.dataplanes().count();
         let _ = writeln!(
             text,
-            "  mesh {}: mTLS {mtls}, CA {}, {} permissions, {dataplanes} dataplanes",
+            "  mesh {}: mTLS {mtls}, CA {}, {}, {}",
             mesh.name,
             resource.mtls.ca.kind(),
-            mesh.permissions().count(),
+            count(mesh.permissions().count(), "permission"),
+            count(mesh.dataplanes().count(), "dataplane"),
         );
         dataplane = dataplane.or_else(|| {
             mesh.resources

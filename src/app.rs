@@ -90,7 +90,7 @@ impl App {
             identities,
             leaf_lifetime: config.ca.leaf_lifetime,
             store: Arc::clone(&store),
-            vault,
+            vault: Arc::clone(&vault),
             publisher: Arc::clone(&publisher),
             evidence: Arc::clone(&evidence),
             metrics: Arc::clone(&metrics),
@@ -107,6 +107,7 @@ impl App {
         let xds_parts = xds::Parts {
             state: serving.clone(),
             tokens: Arc::clone(&tokens),
+            vault: Arc::clone(&vault),
             evidence: Arc::clone(&evidence),
             store: Arc::clone(&store),
             config: xds_config(&config),

@@ -20,6 +20,7 @@ mod secret;
 mod spiffe;
 mod state;
 mod time;
+mod words;
 
 pub use authority::{Authority, AuthorityOrigin, AuthorityState, IllegalMove};
 pub use dataplane::{Dataplane, Gateway, Inbound, Networking, Outbound, Role, Tags};
@@ -43,3 +44,4 @@ pub use state::{
     Current, Desired, DesiredMesh, DesiredResource, Generation, MeshState, StoredResource,
 };
 pub use time::{HumanDuration, InvalidDuration, InvalidTimestamp, Timestamp};
+pub use words::count;

@@ -106,7 +106,7 @@ pub enum Action {
     ActivateAuthority {
         /// Which.
         authority: AuthorityRef,
-        /// What its certificate says; `None` for one that this plan makes.
+        /// What its certificate says; `None` where this plan stages or makes it.
         certificate: Option<CertificateInfo>,
         /// The dataplanes that get a new leaf for it.
         reissues: Vec<DataplaneId>,

@@ -53,7 +53,13 @@ pub fn authority_steps(current: &MeshState, desired: &DesiredMesh) -> Result<Vec
     }
     let outgoing = active.filter(|_| changes);
     if outgoing.is_some() || active.is_none() {
-        actions.extend(hand_over(current, desired, mesh, &target, outgoing));
+        let mut steps = hand_over(current, desired, mesh, &target, outgoing);
+        for step in &mut steps {
+            if let Action::ActivateAuthority { certificate, .. } = step {
+                certificate.take_if(|shown| is_staged(&actions, shown));
+            }
+        }
+        actions.extend(steps);
     }
     // What no ProvidedCa holds any more and nobody trusts is not kept.
     for authority in current.authorities.values() {
@@ -114,6 +120,13 @@ fn hand_over(
     });
     actions.extend(outgoing.map(|old| Action::RevokeAuthority(reference(old))));
     actions
+}
+
+/// Whether one of the steps stages this very authority, and so shows it.
+fn is_staged(actions: &[Action], authority: &CertificateInfo) -> bool {
+    actions.iter().any(|action| {
+        matches!(action, Action::StageAuthority { certificate, .. } if certificate.id == authority.id)
+    })
 }
 
 /// What the certificate of a stored authority says; nothing where it only

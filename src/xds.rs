@@ -35,6 +35,7 @@ use crate::ca::LeafKey;
 use crate::clock;
 use crate::state::Watch;
 use crate::store::Store;
+use crate::store::encryption::Vault;
 use crate::token::Keyring;
 use index::Index;
 use leaf::LeafCache;
@@ -53,6 +54,8 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often what is no longer needed is dropped.
 const SWEEP: Duration = Duration::from_mins(1);
+/// How soon a token that another process revoked, or a key that it made, is seen.
+const TOKENS: Duration = Duration::from_secs(5);
 /// How long evidence gathers before it is written.
 const GATHER: Duration = Duration::from_millis(200);
 /// The longest time between attempts to write it.
@@ -74,6 +77,8 @@ pub struct Parts {
     pub state: Watch,
     /// Who is let in.
     pub tokens: Arc<Keyring>,
+    /// What opens the keys of tokens that other processes made.
+    pub vault: Arc<Vault>,
     /// Where answers are noted.
     pub evidence: Arc<EvidenceBoard>,
     /// Where the evidence is kept.
@@ -104,6 +109,7 @@ pub async fn serve(
     let Parts {
         state,
         tokens,
+        vault,
         evidence,
         store,
         config,
@@ -114,7 +120,7 @@ pub async fn serve(
     let index = Arc::new(Index::new(state, leaves.clone()));
     let sds = Sds {
         index: index.clone(),
-        tokens,
+        tokens: tokens.clone(),
         evidence: evidence.clone(),
         metrics,
         shutdown: shutdown.clone(),
@@ -139,6 +145,7 @@ pub async fn serve(
         () = drained => Ok(()),
         never = follow(&index) => match never {},
         never = sweep(&index, &leaves, &evidence) => match never {},
+        never = refresh_tokens(&tokens, &*store, &vault) => match never {},
         never = keep_evidence(&evidence, &*store) => match never {},
     };
     if let Err(error) = evidence.flush(&*store).await {
@@ -165,6 +172,23 @@ async fn sweep(index: &Index, leaves: &LeafCache, evidence: &EvidenceBoard) -> N
         let now = clock::now();
         leaves.drop_stale(now);
         evidence.forget_gone(|dataplane| index.knows(dataplane), now);
+    }
+}
+
+async fn refresh_tokens(tokens: &Keyring, store: &dyn Store, vault: &Vault) -> Never {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(TOKENS).await;
+        let result = tokens.refresh(store, vault).await;
+        if let Err(error) = &result
+            && !failing
+        {
+            tracing::warn!(
+                error = %crate::telemetry::chain(error),
+                "what other processes did to tokens is not seen; trying again"
+            );
+        }
+        failing = result.is_err();
     }
 }
 

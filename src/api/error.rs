@@ -1,7 +1,7 @@
 //! The one shape of every refusal.
 
 use axum::Json;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
@@ -83,11 +83,16 @@ pub(super) async fn unknown_path(uri: Uri) -> ApiError {
 }
 
 /// Answers where a route is, but not for the method.
-pub(super) async fn method_not_allowed() -> ApiError {
+pub(super) async fn method_not_allowed(method: Method) -> ApiError {
+    let details = if method.is_safe() {
+        "The method is not allowed here; the Allow header names those that are"
+    } else {
+        "The method is not allowed here. Writes through the API come with a later version: \
+         commit the change to the Git repository instead"
+    };
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "Could not process the request",
-        "The method is not allowed here. Writes through the API come with a later version: \
-         commit the change to the Git repository instead",
+        details,
     )
 }

@@ -81,9 +81,11 @@ impl AppError {
             Self::Bind { what, source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
                 format!("stop what listens there, or set another port ({what})"),
             ),
-            Self::NoStore { .. } => {
-                Some("`windlass run` makes it; or compare with a revision (--base)".to_owned())
-            }
+            Self::NoStore { .. } => Some(
+                "`windlass run` makes it; where it has a --state-dir, set WINDLASS_STATE_DIR to \
+                 the same; or compare with a revision (--base)"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use self::redact::Lines;
-use crate::model::{Diagnostic, Severity};
+use crate::model::{Diagnostic, Severity, count};
 
 mod redact;
 
@@ -56,12 +56,6 @@ pub(crate) fn summary(diagnostics: &[Diagnostic]) -> Option<String> {
     (!counts.is_empty()).then(|| counts.join(" and "))
 }
 
-/// A number of things in words.
-pub(crate) fn count(number: usize, word: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {word}{plural}")
-}
-
 /// A line that may be shown, and what of it is marked.
 struct Shown {
     line: String,
@@ -98,7 +92,11 @@ fn one(diagnostic: &Diagnostic, prefix: &str, shown: Option<Shown>, renderer: &R
         (snippet, in_column)
     });
     let origin = || {
-        Origin::path(path.clone())
+        let origin = Origin::path(path.clone());
+        if line == 0 {
+            return origin;
+        }
+        origin
             .line(line)
             .char_column(usize::try_from(diagnostic.column).unwrap_or(usize::MAX))
     };

@@ -38,7 +38,10 @@ enum What {
     /// Show all meshes.
     Meshes,
     /// Show one mesh.
-    Mesh { name: MeshName },
+    Mesh {
+        /// Its name.
+        name: MeshName,
+    },
     /// Show the traffic permissions of all meshes, or of one.
     TrafficPermissions(List),
     /// Show one traffic permission.
@@ -58,6 +61,7 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct One {
+    /// Its name.
     name: ResourceName,
     /// The mesh.
     #[arg(long, short, value_name = "MESH", default_value = "default")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::client::{Address, Client};
-use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics};
+use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics, output};
 use crate::api::StateDocument;
 use crate::app::{self, SOURCE};
 use crate::ca;
@@ -247,11 +247,7 @@ fn print(
     let text = match args.output {
         Format::Text => render::text(plan, terminal.color_out),
         Format::Markdown => render::markdown(plan),
-        Format::Json => {
-            let document = serde_json::to_string_pretty(&render::document(plan))
-                .map_err(|error| CliError::new(ErrorKind::Internal, error))?;
-            document + "\n"
-        }
+        Format::Json => output::to_json(&render::document(plan))?,
     };
     if args.output == Format::Text {
         let read = |file: &str| {
@@ -262,9 +258,5 @@ fn print(
         // A closed standard error is nobody's concern any more.
         let _ = terminal.err.write_all(found.as_bytes());
     }
-    terminal
-        .out
-        .write_all(text.as_bytes())
-        .and_then(|()| terminal.out.flush())
-        .map_err(|error| CliError::new(ErrorKind::Unavailable, error))
+    output::print(terminal, &text).map(|_| ())
 }

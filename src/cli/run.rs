@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CliError, ErrorKind, Outcome, Terminal};
 use crate::app::App;
 use crate::config::{self, Overrides};
-use crate::model::Resource;
+use crate::model::{Resource, count};
 use crate::reconcile::report::SourceReport;
 use crate::telemetry;
 
@@ -92,10 +92,10 @@ fn greeting(app: &App) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     for report in app.reports().borrow().iter() {
-        let applied = report
-            .applied
-            .as_ref()
-            .map_or("nothing yet".to_owned(), ToString::to_string);
+        let applied = report.applied.as_ref().map_or_else(
+            || "no revision as a whole yet".to_owned(),
+            ToString::to_string,
+        );
         let _ = writeln!(
             text,
             "windlass reconciles {} and has applied {applied}",
@@ -109,7 +109,8 @@ fn greeting(app: &App) -> String {
         if held_back > 0 {
             let _ = writeln!(
                 text,
-                "  {held_back} errors hold parts back: see `windlass status`"
+                "  held back by {}: see `windlass status`",
+                count(held_back, "error")
             );
         }
     }
@@ -120,13 +121,13 @@ fn greeting(app: &App) -> String {
             continue;
         };
         let mtls = if resource.mtls.enabled { "on" } else { "off" };
-        let dataplanes = mesh.dataplanes().count();
         let _ = writeln!(
             text,
-            "  mesh {}: mTLS {mtls}, CA {}, {} permissions, {dataplanes} dataplanes",
+            "  mesh {}: mTLS {mtls}, CA {}, {}, {}",
             mesh.name,
             resource.mtls.ca.kind(),
-            mesh.permissions().count(),
+            count(mesh.permissions().count(), "permission"),
+            count(mesh.dataplanes().count(), "dataplane"),
         );
         dataplane = dataplane.or_else(|| {
             mesh.resources
@@ -151,12 +152,15 @@ fn greeting(app: &App) -> String {
         || ("default".to_owned(), "dp-1".to_owned()),
         |id| (id.mesh.to_string(), id.name.to_string()),
     );
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "windlass".to_owned());
     let _ = writeln!(text, "try");
-    let _ = writeln!(text, "  windlass status{address}");
-    let _ = writeln!(text, "  windlass get meshes{address}");
+    let _ = writeln!(text, "  {program} status{address}");
+    let _ = writeln!(text, "  {program} get meshes{address}");
     let _ = writeln!(
         text,
-        "  windlass generate dataplane-token --mesh {mesh} --name {name}{address}"
+        "  {program} generate dataplane-token --mesh {mesh} --name {name}{address}"
     );
     text
 }

@@ -67,7 +67,7 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
     )?;
     let revision = |revision: &Option<_>| match revision {
         Some(revision) => format!("{revision}"),
-        None => "none yet".to_owned(),
+        None => "no revision as a whole yet".to_owned(),
     };
     writeln!(out, "  applied    {}", revision(&source.applied_revision))?;
     if source.attempted_revision != source.applied_revision {
@@ -81,8 +81,7 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
         let place = if diagnostic.file.is_empty() {
             String::new()
         } else {
-            let file = printable(&diagnostic.file);
-            format!(" {file}:{}:{}", diagnostic.line, diagnostic.column)
+            format!(" {}", printable(&diagnostic.place()))
         };
         writeln!(
             out,

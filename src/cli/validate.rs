@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::tree::Entry;
-use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics};
+use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics, output};
 use crate::check::{self, Rules};
-use crate::manifest::{self, Manifest};
-use crate::model::{DesiredMesh, Diagnostic};
+use crate::manifest::{self, Manifest, codes};
+use crate::model::{DesiredMesh, Diagnostic, count};
 use crate::source::decryption::Identities;
 
 mod tree;
@@ -22,7 +22,8 @@ const LEAF_LIFETIME: Duration = crate::ca::DEFAULT_LEAF_LIFETIME;
 /// Check the resources of a folder or file
 ///
 /// Reads what a commit of the folder would hold and reports every error in one
-/// pass. The exit status is 0 without errors and 1 with.
+/// pass. Of one file alone, a Mesh that is not in it is not missed. The exit
+/// status is 0 without errors and 1 with.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A folder of resources, or one file
@@ -57,17 +58,19 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
     };
     let files = tree::read(&args.path)?;
     let manifest = parse(&files)?;
-    let diagnostics = judge(&manifest, identities.as_ref());
+    let mut diagnostics = judge(&manifest, identities.as_ref());
+    if !args.path.is_dir() {
+        // The Mesh may be in another file.
+        diagnostics.retain(|diagnostic| diagnostic.code != codes::UNKNOWN_MESH);
+    }
     match args.output {
         Output::Json => {
             let report = Report {
                 diagnostics: &diagnostics,
             };
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|error| CliError::new(ErrorKind::Internal, error))?;
-            let _ = writeln!(terminal.out, "{json}");
+            output::print(terminal, &output::to_json(&report)?)?;
         }
-        Output::Text => print(args, &files, &manifest, &diagnostics, terminal),
+        Output::Text => report(args, &files, &manifest, &diagnostics, terminal),
     }
     let failed = diagnostics.iter().any(Diagnostic::is_error);
     Ok(if failed {
@@ -129,7 +132,7 @@ fn keys(mesh: &DesiredMesh, identities: &Identities) -> impl Iterator<Item = Dia
     })
 }
 
-fn print(
+fn report(
     args: &Args,
     files: &BTreeMap<Arc<str>, Entry>,
     manifest: &Manifest,
@@ -150,8 +153,8 @@ fn print(
         .map(|mesh| mesh.resources.len())
         .sum();
     let summary = diagnostics::summary(diagnostics).unwrap_or_else(|| "no errors".to_owned());
-    let files = diagnostics::count(files.len(), "file");
-    let resources = diagnostics::count(resources, "resource");
+    let files = count(files.len(), "file");
+    let resources = count(resources, "resource");
     let _ = writeln!(terminal.err, "{summary} in {files} with {resources}");
 }
 

@@ -51,9 +51,9 @@ pub struct Diagnostic {
     pub field: String,
     /// The file; empty where the diagnostic is about no file.
     pub file: Arc<str>,
-    /// The line, from 1; 0 where there is no file.
+    /// The line, from 1; 0 where it is about no file, or a folder.
     pub line: u32,
-    /// The column in characters, from 1; 0 where there is no file.
+    /// The column in characters, from 1; 0 where there is no line.
     pub column: u32,
     /// How to mend it, where there is a way to say.
     pub hint: Option<String>,
@@ -132,6 +132,16 @@ impl Diagnostic {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+
+    /// `file:line:column`, as far as it is known; empty where it is about no file.
+    #[must_use]
+    pub fn place(&self) -> String {
+        if self.line == 0 {
+            self.file.to_string()
+        } else {
+            format!("{}:{}:{}", self.file, self.line, self.column)
+        }
     }
 
     /// The order of a report: by file, line and column, then by code and field.

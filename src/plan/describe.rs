@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Action, AuthorityRef, Blocked, MeshPlan, Plan, Risk, Step, Verdict};
 use crate::ca::CertificateInfo;
-use crate::model::{DataplaneId, ResourceKey};
+use crate::model::{DataplaneId, ResourceKey, count};
 
 /// The most names that a sentence lists.
 const MAX_NAMES: usize = 5;
@@ -160,13 +160,15 @@ impl fmt::Display for Blocked {
             Self::CaChangeForbidden => f.write_str(super::CA_CHANGE_FORBIDDEN),
             Self::EmptySource { resources } => write!(
                 f,
-                "the source holds no resource, and an empty source deletes nothing: \
-                 {resources} stored resources stay"
+                "the source holds no resource, and an empty source deletes nothing \
+                 ({} in the store)",
+                count(*resources, "resource")
             ),
             Self::BudgetExceeded { limit, wanted } => write!(
                 f,
-                "the revision deletes {wanted} resources, more than the {limit} that \
-                 `deletion.maxResources` allows"
+                "the revision deletes {}, more than the {limit} that \
+                 `deletion.maxResources` allows",
+                count(*wanted, "resource")
             ),
             Self::NeedsApproval { resources } => write!(
                 f,

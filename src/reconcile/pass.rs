@@ -167,7 +167,7 @@ impl Reconciler {
         Err(Failure::Contended)
     }
 
-    fn plan(&self, desired: &Desired) -> Plan {
+    pub(super) fn plan(&self, desired: &Desired) -> Plan {
         let evidence = self.parts.evidence.snapshot();
         let scope = match &self.scope {
             Scope::Everything => None,

@@ -15,8 +15,6 @@ pub const PASSPHRASE: &str = "WL0606";
 /// The sealed key is too large.
 pub const SEALED_TOO_LARGE: &str = "WL0607";
 
-/// A file is larger than 1 MiB.
-pub const FILE_TOO_LARGE: &str = "WL0611";
 /// A symlink stands where a file or a folder of the source should.
 pub const SYMLINK: &str = "WL0612";
 /// A submodule lies below the path.

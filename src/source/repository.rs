@@ -209,6 +209,14 @@ impl Repository {
         let commit = object
             .peel_to_commit()
             .map_err(|error| self.unknown(spec, &error))?;
+        // `main~3` is a commit of `main`.
+        let reference = reference.or_else(|| {
+            let start = spec
+                .split(['~', '^'])
+                .next()
+                .filter(|start| *start != spec)?;
+            git.revparse_ext(start).ok()?.1
+        });
         let name = reference.as_ref().and_then(|reference| {
             let branch = reference.is_branch() || reference.is_remote();
             reference.shorthand().ok().filter(|_| branch)

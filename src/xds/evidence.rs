@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::snapshot::{Proof, Resource};
+use super::snapshot::{Editions, Proof, Resource, Snapshot};
 use crate::clock;
 use crate::model::{DataplaneId, Evidence, Nack, ProxyEvidence, Timestamp};
 use crate::store::{Store, StoreError};
@@ -32,6 +32,8 @@ struct Entry {
     streams: usize,
     /// Whether the store has an older value.
     unsaved: bool,
+    /// Changes whenever a secret is accepted while another counts as rejected.
+    mended: watch::Sender<u64>,
 }
 
 impl Entry {
@@ -40,6 +42,7 @@ impl Entry {
             evidence,
             streams: 0,
             unsaved: false,
+            mended: watch::Sender::new(0),
         }
     }
 }
@@ -101,7 +104,7 @@ impl EvidenceBoard {
     /// all of its [`Connection`]s are dropped.
     #[must_use]
     pub fn connect(self: &Arc<Self>, dataplane: DataplaneId, now: Timestamp) -> Connection {
-        {
+        let mended = {
             let mut entries = self.lock();
             let entry = entries
                 .entry(dataplane.clone())
@@ -112,11 +115,13 @@ impl EvidenceBoard {
                 entry.evidence.seen = now;
                 entry.unsaved = true;
             }
-        }
+            entry.mended.subscribe()
+        };
         self.changed();
         Connection {
             board: self.clone(),
             dataplane,
+            mended,
         }
     }
 
@@ -190,13 +195,13 @@ impl EvidenceBoard {
     fn update<T>(
         &self,
         dataplane: &DataplaneId,
-        change: impl FnOnce(&mut ProxyEvidence) -> T,
+        change: impl FnOnce(&mut Entry) -> T,
     ) -> Option<T> {
         let result = {
             let mut entries = self.lock();
             let entry = entries.get_mut(dataplane)?;
             entry.unsaved = true;
-            change(&mut entry.evidence)
+            change(entry)
         };
         self.changed();
         Some(result)
@@ -217,9 +222,39 @@ impl EvidenceBoard {
 pub struct Connection {
     board: Arc<EvidenceBoard>,
     dataplane: DataplaneId,
+    mended: watch::Receiver<u64>,
 }
 
 impl Connection {
+    /// Changes when the proxy has accepted a secret while another counts as
+    /// rejected: that one may have been good, and may be tried again. While one
+    /// secret of a TLS context is bad, Envoy rejects every other with its error.
+    #[must_use]
+    pub fn mended(&self) -> watch::Receiver<u64> {
+        self.mended.clone()
+    }
+
+    /// Of each resource that the proxy rejected: an edition that it did not.
+    #[must_use]
+    pub fn untried(&self, snapshot: &Snapshot) -> Editions {
+        let entries = self.board.lock();
+        let Some(entry) = entries.get(&self.dataplane) else {
+            return Editions::new();
+        };
+        let resources = snapshot.resources().iter();
+        resources
+            .filter_map(|resource| {
+                let rejected = entry.evidence.rejected.get(resource.name)?;
+                let untried = |edition: &u32| {
+                    let version = resource.edition(*edition).version;
+                    !rejected.contains(&version)
+                };
+                let edition = (0..).take(MAX_REJECTED + 1).find(untried)?;
+                Some((resource.version, edition))
+            })
+            .collect()
+    }
+
     /// The secrets of which the proxy rejected something last.
     #[must_use]
     pub fn distrusted(&self) -> BTreeSet<String> {
@@ -235,14 +270,20 @@ impl Connection {
     /// without using them.
     pub fn accepted(&self, resource: &Resource, now: Timestamp) -> bool {
         self.board
-            .update(&self.dataplane, |evidence| accept(evidence, resource, now))
+            .update(&self.dataplane, |entry| {
+                let proves = accept(&mut entry.evidence, resource, now);
+                if proves && !entry.evidence.rejected.is_empty() {
+                    entry.mended.send_modify(|count| *count += 1);
+                }
+                proves
+            })
             .unwrap_or(false)
     }
 
     /// Notes that the proxy rejected a secret.
     pub fn rejected(&self, resource: &Resource, message: &str, now: Timestamp) {
-        self.board.update(&self.dataplane, |evidence| {
-            reject(evidence, resource, message, now);
+        self.board.update(&self.dataplane, |entry| {
+            reject(&mut entry.evidence, resource, message, now);
         });
     }
 }
@@ -273,7 +314,10 @@ fn accept(evidence: &mut ProxyEvidence, resource: &Resource, now: Timestamp) -> 
         return false;
     }
     evidence.rejected.remove(resource.name);
-    evidence.last_nack = None;
+    let healed = |nack: &Nack| nack.resource == resource.name;
+    if evidence.last_nack.as_ref().is_some_and(healed) {
+        evidence.last_nack = None;
+    }
     match resource.proof() {
         Proof::Trusts(bundle, authorities) => {
             evidence.bundle = Some(bundle);

@@ -5,8 +5,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tonic::Code;
 
-/// A variant of the protocol: `sotw`, `delta` or `fetch`.
+use super::snapshot::{IDENTITY_CERT, MESH_CA};
+
+/// A variant of the protocol that has streams: `sotw` or `delta`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProtocolLabel {
     /// Its name.
@@ -23,8 +26,23 @@ pub struct SecretLabel {
 /// How a stream ended or a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
-    /// The gRPC code, such as `unauthenticated`.
+    /// The gRPC code, such as `permission_denied`.
     pub code: String,
+}
+
+impl CodeLabel {
+    /// The label of a code.
+    #[must_use]
+    pub fn of(code: Code) -> Self {
+        let mut text = String::new();
+        for character in format!("{code:?}").chars() {
+            if character.is_ascii_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(character.to_ascii_lowercase());
+        }
+        Self { code: text }
+    }
 }
 
 /// The metrics of the xDS server.
@@ -43,7 +61,8 @@ pub struct XdsMetrics {
 }
 
 impl XdsMetrics {
-    /// Registers the metrics, each with the prefix `xds_`.
+    /// Registers the metrics, each with the prefix `xds_`. Counters start at 0:
+    /// one that appears with its first count has no rate then.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("xds");
@@ -68,6 +87,26 @@ impl XdsMetrics {
             "Streams that the server ended and calls that it refused",
             metrics.ended.clone(),
         );
+        metrics.start_at_zero();
         metrics
+    }
+
+    fn start_at_zero(&self) {
+        for protocol in ["sotw", "delta"] {
+            drop(self.streams.get_or_create(&ProtocolLabel { protocol }));
+        }
+        for secret in [MESH_CA, IDENTITY_CERT] {
+            for family in [&self.responses, &self.acks, &self.nacks] {
+                drop(family.get_or_create(&SecretLabel { secret }));
+            }
+        }
+        for code in [
+            Code::Unauthenticated,
+            Code::PermissionDenied,
+            Code::NotFound,
+            Code::Unavailable,
+        ] {
+            drop(self.ended.get_or_create(&CodeLabel::of(code)));
+        }
     }
 }

@@ -68,8 +68,8 @@ impl Sds {
     }
 
     fn refused(&self, status: Status) -> Status {
-        let code = format!("{:?}", status.code()).to_lowercase();
-        self.metrics.ended.get_or_create(&CodeLabel { code }).inc();
+        let label = CodeLabel::of(status.code());
+        self.metrics.ended.get_or_create(&label).inc();
         status
     }
 }

@@ -21,7 +21,8 @@
 //! - What a proxy says that it holds from an earlier stream is believed when
 //!   the version is the present one, except for names it rejected something
 //!   of (`distrusted`): Envoy keeps rejected bytes as its newest, so those are
-//!   sent again.
+//!   sent again, in another edition ([`Resource::edition`]) as the stream
+//!   provides.
 
 mod delta;
 #[cfg(test)]

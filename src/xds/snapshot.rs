@@ -3,6 +3,7 @@
 //! Pure. [`super::index`] asks for the [`View`] of a proxy whenever its mesh
 //! changes, adds the leaf and publishes the [`Snapshot`] to the proxy's streams.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ca::Leaf;
@@ -103,6 +104,10 @@ pub struct Resource {
     pub name: &'static str,
     /// The digest of name and content: equal versions are equal bytes.
     pub version: Digest,
+    /// How many line ends its certificates have beyond the usual. Editions
+    /// mean the same in different bytes, for a proxy that has rejected some:
+    /// Envoy looks at bytes again only if they differ from the last ones.
+    pub edition: u32,
     /// The content.
     pub body: Body,
 }
@@ -122,7 +127,8 @@ impl Resource {
     pub fn mesh_ca(bundle: Arc<TrustBundle>) -> Self {
         Self {
             name: MESH_CA,
-            version: version(MESH_CA, &bundle.pem),
+            version: version(MESH_CA, &bundle.pem, 0),
+            edition: 0,
             body: Body::TrustBundle(bundle),
         }
     }
@@ -133,8 +139,23 @@ impl Resource {
     pub fn identity_cert(leaf: Arc<Leaf>) -> Self {
         Self {
             name: IDENTITY_CERT,
-            version: version(IDENTITY_CERT, &leaf.certificate),
+            version: version(IDENTITY_CERT, &leaf.certificate, 0),
+            edition: 0,
             body: Body::Identity(leaf),
+        }
+    }
+
+    /// The same in other bytes, under another version.
+    #[must_use]
+    pub fn edition(&self, edition: u32) -> Self {
+        let content = match &self.body {
+            Body::TrustBundle(bundle) => &bundle.pem,
+            Body::Identity(leaf) => &leaf.certificate,
+        };
+        Self {
+            version: version(self.name, content, edition),
+            edition,
+            ..self.clone()
         }
     }
 
@@ -148,9 +169,15 @@ impl Resource {
     }
 }
 
-fn version(name: &str, content: &str) -> Digest {
-    Digest::of_parts([name.as_bytes(), b"\0", content.as_bytes()])
+fn version(name: &str, content: &str, edition: u32) -> Digest {
+    let ends = (0..edition).map(|_| b"\n".as_slice());
+    let parts = [name.as_bytes(), b"\0", content.as_bytes()];
+    Digest::of_parts(parts.into_iter().chain(ends))
 }
+
+/// Which edition of a resource one proxy is sent, by the version of its
+/// first; that first one where there is no entry.
+pub type Editions = BTreeMap<Digest, u32>;
 
 /// Everything of one type that one proxy is to be told, in the order of
 /// sending: a proxy learns whom to trust before it shows a new leaf.
@@ -177,6 +204,21 @@ impl Snapshot {
                 .into_iter()
                 .chain(leaf.map(Resource::identity_cert)),
         )
+    }
+
+    /// The same resources in the given editions.
+    #[must_use]
+    pub fn in_editions(self: &Arc<Self>, editions: &Editions) -> Arc<Self> {
+        if editions.is_empty() {
+            return self.clone();
+        }
+        let edited = |resource: &Arc<Resource>| match editions.get(&resource.version) {
+            Some(edition) => Arc::new(resource.edition(*edition)),
+            None => resource.clone(),
+        };
+        Arc::new(Self {
+            resources: self.resources.iter().map(edited).collect(),
+        })
     }
 
     /// Whether both hold the same resources in the same versions.

@@ -23,12 +23,12 @@ pub const SECRET_TYPE: &str =
 pub fn pack(resource: &Resource) -> Any {
     let kind = match &resource.body {
         Body::TrustBundle(bundle) => Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: Some(inline(&bundle.pem)),
+            trusted_ca: Some(inline(&bundle.pem, resource.edition)),
             ..CertificateValidationContext::default()
         }),
         Body::Identity(leaf) => Type::TlsCertificate(TlsCertificate {
-            certificate_chain: Some(inline(&leaf.certificate)),
-            private_key: Some(inline(leaf.key.expose())),
+            certificate_chain: Some(inline(&leaf.certificate, resource.edition)),
+            private_key: Some(inline(leaf.key.expose(), 0)),
             ..TlsCertificate::default()
         }),
     };
@@ -40,9 +40,11 @@ pub fn pack(resource: &Resource) -> Any {
 
 /// Inline bytes: of them, unlike of an inline string, Envoy's admin server
 /// shows nothing but `[redacted]`.
-fn inline(text: &str) -> DataSource {
+fn inline(text: &str, line_ends: u32) -> DataSource {
+    let line_ends = (0..line_ends).map(|_| b'\n');
+    let bytes = text.bytes().chain(line_ends).collect();
     DataSource {
-        specifier: Some(Specifier::InlineBytes(text.as_bytes().to_vec())),
+        specifier: Some(Specifier::InlineBytes(bytes)),
         ..DataSource::default()
     }
 }
@@ -66,6 +68,29 @@ mod tests {
         let context = field(1, &source);
         let secret = [field(1, b"mesh_ca"), field(4, &context)].concat();
         assert_eq!(packed.value, secret);
+    }
+
+    #[test]
+    fn an_edition_has_line_ends_more_and_a_version_of_its_own() {
+        let first = Resource::mesh_ca(bundle("roots"));
+        let third = first.edition(2);
+        assert_eq!(
+            third.version,
+            Resource::mesh_ca(bundle("roots\n\n")).version
+        );
+        assert_eq!(
+            pack(&third).value,
+            pack(&Resource::mesh_ca(bundle("roots\n\n"))).value
+        );
+        assert_eq!(third.proof(), first.proof());
+        assert_eq!(third.edition(0).version, first.version);
+
+        let leaf = Resource::identity_cert(leaf("leaf")).edition(1);
+        let chain = field(1, &field(2, b"leaf\n"));
+        let key = field(2, &field(2, b"the key of leaf"));
+        let pair = [chain, key].concat();
+        let secret = [field(1, b"identity_cert"), field(2, &pair)].concat();
+        assert_eq!(pack(&leaf).value, secret);
     }
 
     #[test]

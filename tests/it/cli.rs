@@ -129,7 +129,7 @@ fn status_is_text_for_people_and_json_for_programs() {
         .unwrap();
     for line in [
         "source default: /srv/mesh (path .)".to_owned(),
-        "  applied    none yet".to_owned(),
+        "  applied    no revision as a whole yet".to_owned(),
         format!("  attempted  main@sha1:{COMMIT}"),
         "  Ready         False   MeshesHeldBack: MeshesHeldBack it is".to_owned(),
         "  error[WL0104]: mtls.ca: no good".to_owned(),

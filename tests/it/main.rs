@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod crash;
 mod envoy;
+mod envoy_roots;
 mod garbage;
 mod golden;
 mod plan_apply;

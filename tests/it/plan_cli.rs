@@ -64,6 +64,7 @@ fn between_two_revisions_it_needs_neither_store_nor_secrets() {
     assert_eq!(document["format_version"], "1.0");
     assert!(document["head"].as_str().unwrap().starts_with("main@sha1:"));
     assert_ne!(document["head"], document["base"]);
+    assert!(document["base"].as_str().unwrap().starts_with("main@sha1:"));
     assert_eq!(document["summary"]["create"], 2);
     assert_eq!(document["changes"][0]["address"], "Mesh/demo");
     assert_eq!(
@@ -242,4 +243,30 @@ fn what_cannot_be_had_is_told_with_a_hint() {
     let nowhere = plan(Path::new("/no/such/repository"), &["--base", "HEAD"]);
     assert_eq!(status(&nowhere), 1);
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/no/such/repository"));
+}
+
+#[test]
+fn a_path_that_the_commit_does_not_hold_is_told_without_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = Repo::init(folder.path());
+    repo.commit(&[("demo/mesh.yaml", Some(MESH))], "a mesh");
+    let output = plan(folder.path(), &["--base", "HEAD", "--path", "elsewhere"]);
+    assert_eq!(status(&output), 1);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("WL0617") && !said.contains(":0"), "{said}");
+}
+
+#[test]
+fn a_reader_who_has_read_enough_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = Repo::init(folder.path());
+    repo.commit(&[("README", Some("nothing yet"))], "nothing");
+    repo.commit(&[("mesh.yaml", Some(MESH))], "a mesh");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.args(["plan", "--base", "HEAD~1", "-o", "json", "--repo"]);
+    let output = command.arg(folder.path()).stdout(writer).output().unwrap();
+    assert_eq!(status(&output), 0, "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
 }

@@ -33,6 +33,7 @@ fn wait_until_held_back(daemon: &Daemon, commit: &str) -> Value {
         let source = &status["sources"][0];
         source["attemptedRevision"] == json!(format!("main@sha1:{commit}"))
             && condition(source, "Stalled").is_some_and(|stalled| stalled["status"] == "True")
+            && condition(source, "Reconciling").is_some_and(|c| c["status"] == "False")
     })
 }
 
@@ -383,4 +384,46 @@ fn sigterm_stops_it_gracefully_and_a_restart_changes_nothing() {
         after["sources"][0]["appliedRevision"],
         before["sources"][0]["appliedRevision"]
     );
+}
+
+/// The steps of every write to a mesh, the newest first.
+fn writes(daemon: &Daemon) -> usize {
+    let history = http::get(&daemon.listeners().api, "/history")
+        .and_then(http::Answer::ok)
+        .expect("a history");
+    history.json()["items"].as_array().expect("items").len()
+}
+
+#[test]
+fn a_refused_change_takes_no_mesh_back_through_commits_that_it_has_behind_it() {
+    let ca = MeshCa::for_mesh("demo").document("demo", "root");
+    let site = Site::from_files(&[
+        ("mesh.yaml", MESH),
+        ("ca.yaml", &ca),
+        ("permission.yaml", PERMISSION),
+    ]);
+    let daemon = site.start();
+    // A mesh with an error keeps the revision from being applied as a whole for long.
+    let broken = OTHER.to_owned() + "mtls: {enabled: perhaps}\n";
+    let changes = [
+        ("other.yaml", Some(broken.as_str())),
+        ("permission.yaml", None),
+        ("mesh.yaml", Some(DISABLED)),
+        ("mesh.yaml", Some(DISABLED_PROVIDED)),
+        ("mesh.yaml", Some(PROVIDED)),
+    ];
+    for change in changes {
+        let commit = site.repo.commit(&[change], "next");
+        wait_until_held_back(&daemon, &commit);
+    }
+    let before = authorities(&daemon.status().unwrap(), "demo", "active");
+    let written = writes(&daemon);
+    let back = site.repo.commit(&[("mesh.yaml", Some(MESH))], "back");
+    let status = wait_until_held_back(&daemon, &back);
+    assert_eq!(
+        condition(mesh(&status, "demo"), "Stalled").unwrap()["message"],
+        FORBIDDEN
+    );
+    assert_eq!(authorities(&status, "demo", "active"), before);
+    assert_eq!(writes(&daemon), written, "a refused commit wrote the mesh");
 }

@@ -142,7 +142,15 @@ fn hidden_folders_and_ignored_files_are_left_out() {
 
 #[test]
 fn one_file_can_be_validated() {
-    let folder = folder(&[("demo/mesh.yaml", GOOD), ("demo/bad.yaml", b"type: Mash\n")]);
+    let folder = folder(&[
+        ("demo/mesh.yaml", GOOD),
+        ("demo/bad.yaml", b"type: Mash\n"),
+        (
+            "demo/allow.yaml",
+            b"type: TrafficPermission\nmesh: demo\nname: all\n\
+              sources: [{match: {service: '*'}}]\ndestinations: [{match: {service: '*'}}]\n",
+        ),
+    ]);
     assert_eq!(
         validate(folder.path(), &["demo/mesh.yaml"]).status.code(),
         Some(0)
@@ -153,6 +161,9 @@ fn one_file_can_be_validated() {
         text(&output.stderr).contains(" --> demo/bad.yaml:1:7\n"),
         "{output:?}"
     );
+    // Its Mesh is in another file.
+    let output = validate(folder.path(), &["demo/allow.yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = validate(folder.path(), &["nowhere"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{field_changes, short};
+use crate::model::count;
 use crate::plan::{MeshPlan, Plan, Risk};
 
 /// Finds the comment again, so that it is updated instead of repeated.
@@ -23,8 +24,11 @@ fn write(out: &mut String, plan: &Plan) -> fmt::Result {
     if plan.has_changes() {
         writeln!(
             out,
-            "**{} to create, {} to update, {} to delete**, in {} steps.",
-            summary.create, summary.update, summary.delete, summary.steps
+            "**{} to create, {} to update, {} to delete**, in {}.",
+            summary.create,
+            summary.update,
+            summary.delete,
+            count(summary.steps, "step")
         )?;
     } else {
         writeln!(out, "No changes.")?;
@@ -40,10 +44,7 @@ fn write(out: &mut String, plan: &Plan) -> fmt::Result {
         let place = if diagnostic.file.is_empty() {
             String::new()
         } else {
-            format!(
-                " `{}:{}:{}`",
-                diagnostic.file, diagnostic.line, diagnostic.column
-            )
+            format!(" `{}`", diagnostic.place())
         };
         let (severity, code) = (diagnostic.severity, &diagnostic.code);
         write!(

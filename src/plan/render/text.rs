@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{field_changes, short};
+use crate::model::count;
 use crate::plan::{Change, MeshPlan, Plan, Risk, Verdict};
 
 const GREEN: &str = "\u{1b}[32m";
@@ -45,8 +46,11 @@ impl Text<'_> {
         if plan.has_changes() || summary.steps > 0 {
             writeln!(
                 out,
-                "Plan: {} to create, {} to update, {} to delete, in {} steps.",
-                summary.create, summary.update, summary.delete, summary.steps
+                "Plan: {} to create, {} to update, {} to delete, in {}.",
+                summary.create,
+                summary.update,
+                summary.delete,
+                count(summary.steps, "step")
             )
         } else {
             writeln!(out, "No changes.")

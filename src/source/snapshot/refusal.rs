@@ -4,6 +4,7 @@ use super::super::codes;
 use super::super::ignored::{BadLine, FILE_NAME, MAX_SIZE};
 use super::MAX_FILE;
 use super::walk::{MAX_DEPTH, kind};
+use crate::manifest;
 use crate::model::{Diagnostic, Location};
 
 fn at(path: &str, line: usize, code: &str, message: String) -> Diagnostic {
@@ -20,7 +21,7 @@ fn ignoring(path: &str) -> String {
 
 pub(super) fn file_too_large(path: &str, size: usize) -> Diagnostic {
     let message = format!("file has {size} bytes, more than the {MAX_FILE} that are read");
-    at(path, 1, codes::FILE_TOO_LARGE, message).hint(format!(
+    at(path, 1, manifest::codes::FILE_TOO_LARGE, message).hint(format!(
         "split it, or {} if it holds no resources",
         ignoring(path)
     ))

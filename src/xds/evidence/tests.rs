@@ -74,9 +74,51 @@ fn the_other_secret_stays_rejected_when_one_is_healed() {
     let stream = board.connect(dataplane("web"), at(1));
     stream.rejected(&ca("a"), "no", at(2));
     stream.rejected(&id("a"), "no, for the first's sake", at(3));
-    assert!(stream.accepted(&id("b"), at(4)));
-    assert!(!stream.accepted(&ca("a"), at(5)));
+    stream.rejected(&ca("b"), "no", at(4));
+    assert!(stream.accepted(&id("b"), at(5)));
+    assert!(!stream.accepted(&ca("a"), at(6)));
     assert_eq!(stream.distrusted(), BTreeSet::from(["mesh_ca".to_owned()]));
+    let nack = board.of(&dataplane("web")).unwrap().last_nack;
+    assert_eq!(nack.map(|nack| nack.resource), Some("mesh_ca".to_owned()));
+}
+
+#[test]
+fn only_an_accepted_secret_beside_a_rejected_one_mends() {
+    let board = board();
+    let stream = board.connect(dataplane("web"), at(1));
+    let mut mended = stream.mended();
+    let mut mends = || {
+        let changed = mended.has_changed().unwrap();
+        mended.mark_unchanged();
+        changed
+    };
+    stream.accepted(&ca("a"), at(2));
+    assert!(!mends(), "nothing is rejected");
+    stream.rejected(&id("a"), "no", at(3));
+    assert!(!mends(), "that would be a spin");
+    stream.accepted(&ca("b"), at(4));
+    assert!(mends());
+    stream.accepted(&id("b"), at(5));
+    assert!(!mends(), "all is accepted");
+}
+
+#[test]
+fn what_was_rejected_has_an_edition_that_was_not_however_often() {
+    let board = board();
+    let stream = board.connect(dataplane("web"), at(1));
+    let snapshot = Snapshot::new([ca("a"), id("a")]);
+    assert!(stream.untried(&snapshot).is_empty());
+    let mut last = ca("a");
+    for _ in 0..3 * MAX_REJECTED {
+        stream.rejected(&last, "no", at(2));
+        let untried = stream.untried(&snapshot);
+        assert_eq!(untried.len(), 1, "the leaf was not rejected");
+        let next = ca("a").edition(untried[&ca("a").version]);
+        assert_ne!(next.version, last.version);
+        last = next;
+    }
+    stream.accepted(&last, at(3));
+    assert!(stream.untried(&snapshot).is_empty());
 }
 
 #[test]

@@ -14,13 +14,13 @@ use tonic::{Code, Status, Streaming};
 use super::protocol::Protocol;
 use super::{FIRST_MESSAGE, MAX_NAME, MAX_NAMES, Sds, auth};
 use crate::clock;
-use crate::model::DataplaneId;
+use crate::model::{DataplaneId, Digest};
 use crate::token::Claims;
 use crate::xds::evidence::Connection;
 use crate::xds::index::Feed;
 use crate::xds::metrics::{ProtocolLabel, SecretLabel, XdsMetrics};
 use crate::xds::session::{Next, Session as _, Verdict};
-use crate::xds::snapshot::{Resource, Snapshot};
+use crate::xds::snapshot::{Editions, Resource, Snapshot};
 use crate::xds::to_envoy::SECRET_TYPE;
 
 /// How long a response waits for the answer to the one before it.
@@ -55,6 +55,8 @@ pub(super) async fn run<P: Protocol>(
         session: P::session(connection.distrusted()),
         connection,
         dataplane: dataplane.clone(),
+        published: None,
+        editions: Editions::new(),
         snapshot: Arc::default(),
     };
     let feed = subscription.feed();
@@ -81,6 +83,10 @@ struct Stream<'a, P: Protocol> {
     session: P::Session,
     connection: Connection,
     dataplane: DataplaneId,
+    /// What all streams of the proxy see.
+    published: Option<Arc<Snapshot>>,
+    editions: Editions,
+    /// The same in these editions.
     snapshot: Arc<Snapshot>,
 }
 
@@ -94,6 +100,7 @@ impl<P: Protocol> Stream<'_, P> {
         mut feed: watch::Receiver<Feed>,
     ) -> Result<(), Status> {
         let mut tokens = self.sds.tokens.changes();
+        let mut mended = self.connection.mended();
         self.receive(&first)?;
         self.look(&mut feed)?;
         let mut inbound_open = true;
@@ -134,6 +141,12 @@ impl<P: Protocol> Stream<'_, P> {
                         return Err(stopping());
                     }
                     self.look(&mut feed)?;
+                }
+                changed = mended.changed() => {
+                    if changed.is_err() {
+                        return Err(stopping());
+                    }
+                    self.try_again();
                 }
                 permit = items.clone().reserve_owned(), if room.is_none() => match permit {
                     Ok(permit) => room = Some(permit),
@@ -210,10 +223,33 @@ impl<P: Protocol> Stream<'_, P> {
     fn look(&mut self, feed: &mut watch::Receiver<Feed>) -> Result<(), Status> {
         match &*feed.borrow_and_update() {
             Feed::Pending => {}
-            Feed::Ready(snapshot) => self.snapshot = snapshot.clone(),
+            Feed::Ready(snapshot) => {
+                let first = self.published.replace(snapshot.clone()).is_none();
+                if first {
+                    self.try_again();
+                } else {
+                    self.snapshot = snapshot.in_editions(&self.editions);
+                }
+            }
             Feed::Gone => return Err(deleted(&self.dataplane)),
         }
         Ok(())
+    }
+
+    /// Takes another edition of what the proxy has rejected. At the start of a
+    /// stream and when another secret was mended, not after a rejection: that
+    /// would be a spin.
+    fn try_again(&mut self) {
+        let Some(published) = &self.published else {
+            return;
+        };
+        let published_now = |version: &Digest| {
+            let mut resources = published.resources().iter();
+            resources.any(|resource| resource.version == *version)
+        };
+        self.editions.retain(|version, _| published_now(version));
+        self.editions.extend(self.connection.untried(published));
+        self.snapshot = published.in_editions(&self.editions);
     }
 }
 

@@ -26,6 +26,7 @@ use windlass::state::Serving;
 use windlass::store::{Changes, MeshWrite, Store, StoreError, WriteError, Written};
 use windlass::telemetry::Metrics;
 use windlass::token::Keyring;
+use windlass::xds::XdsMetrics;
 use zeroize::Zeroizing;
 
 /// A commit in text.
@@ -94,7 +95,10 @@ impl ControlPlane {
         let (ready, ready_receiver) = watch::channel(false);
         let tokens = Arc::new(Keyring::from_keys(&[(1, TOKEN_KEY.clone())]).unwrap());
         let (sync, store) = (Arc::new(Notify::new()), Arc::new(HistoryOnly::default()));
-        let (shutdown, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
+        let shutdown = CancellationToken::new();
+        let mut metrics = Metrics::new();
+        XdsMetrics::register(metrics.registry_mut());
+        let metrics = Arc::new(metrics);
         let ctx = ApiContext {
             serving,
             reports,

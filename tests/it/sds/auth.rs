@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use tonic::Code;
 use windlass::clock;
 use windlass::model::DataplaneId;
+use windlass::token::Keyring;
 
 use super::harness::Site;
 use super::proxy::{BOTH, MESH_CA, authorized, delta_subscribe, id, node, subscribe, with_node};
@@ -151,6 +152,30 @@ async fn a_stream_ends_when_its_token_is_revoked_and_others_go_on() {
     assert_eq!(revoked.end().await.code(), Code::Unauthenticated);
     site.change_bundle();
     assert_eq!(other.accept().await.authorities().len(), 2);
+}
+
+#[tokio::test]
+async fn what_another_process_does_to_tokens_is_seen() {
+    let site = Site::start().await;
+    let token = site.token("web");
+    let claims = site.keyring.verify(&token, clock::now()).unwrap();
+    let first = with_node("web", subscribe(&[MESH_CA]));
+    let mut stream = site.sotw_with(Some(token), first.clone()).await;
+    stream.accept().await;
+    let other = Keyring::load_or_create(&*site.store, &site.vault)
+        .await
+        .unwrap();
+    other.rotate(&*site.store, &site.vault).await.unwrap();
+    let token = other
+        .issue(&id("web"), Duration::from_hours(1), clock::now())
+        .unwrap();
+    other
+        .revoke(&claims.token_id, &*site.store, &site.vault)
+        .await
+        .unwrap();
+    assert_eq!(stream.end().await.code(), Code::Unauthenticated);
+    let mut stream = site.sotw_with(Some(token), first).await;
+    stream.accept().await;
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ pub(super) struct Site {
     pub(super) keyring: Arc<Keyring>,
     pub(super) evidence: Arc<EvidenceBoard>,
     pub(super) store: Arc<MemoryStore>,
-    pub(super) vault: Vault,
+    pub(super) vault: Arc<Vault>,
     pub(super) address: SocketAddr,
     pub(super) ca_pem: String,
     pub(super) shutdown: CancellationToken,
@@ -151,7 +151,7 @@ impl Site {
         mesh.enabled = true;
         mesh.add_authority(AuthorityState::Active);
         let (state, watch) = watch::channel(Arc::new(mesh.serving(1)));
-        let vault = Vault::ephemeral();
+        let vault = Arc::new(Vault::ephemeral());
         let keyring = Keyring::load_or_create(&*store, &vault).await.unwrap();
         let keyring = Arc::new(keyring);
         let names = tls::server_names(None);
@@ -165,6 +165,7 @@ impl Site {
         let parts = Parts {
             state: watch,
             tokens: keyring.clone(),
+            vault: vault.clone(),
             evidence: evidence.clone(),
             store: store.clone(),
             config: XdsConfig {

@@ -215,6 +215,7 @@ impl Received {
         let end = "-----END CERTIFICATE-----\n";
         let pem = self.pem();
         pem.split_inclusive(end)
+            .filter(|pem| !pem.trim().is_empty())
             .map(|pem| CertificateInfo::from_pem(pem).unwrap().id)
             .collect()
     }

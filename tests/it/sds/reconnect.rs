@@ -1,10 +1,14 @@
 //! Evidence, and what a proxy that comes back is not sent again.
 
+use std::collections::BTreeSet;
+
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use windlass::model::AuthorityState;
 
 use super::harness::Site;
-use super::proxy::{BOTH, IDENTITY_CERT, MESH_CA, delta_subscribe, subscribe};
+use super::proxy::{
+    BOTH, IDENTITY_CERT, MESH_CA, Received, delta_subscribe, private_key, subscribe, unpack,
+};
 
 #[tokio::test]
 async fn what_a_proxy_acknowledged_is_kept_with_the_authorities() {
@@ -53,7 +57,10 @@ async fn what_a_proxy_acknowledged_is_kept_with_the_authorities() {
 async fn a_rejection_is_kept_and_the_ack_of_rejected_bytes_proves_nothing() {
     let mut site = Site::start().await;
     let mut stream = site.sotw("web", subscribe(&[MESH_CA])).await;
+    let mut other = site.sotw("web", subscribe(&[MESH_CA])).await;
+    let same = other.receive().await.unwrap();
     let rejected = stream.reject(&"no good ".repeat(1000)).await;
+    assert_eq!(same.version_info, rejected.version);
     let evidence = site
         .evidence("web", |evidence| evidence.last_nack.is_some())
         .await;
@@ -61,18 +68,99 @@ async fn a_rejection_is_kept_and_the_ack_of_rejected_bytes_proves_nothing() {
     assert_eq!(nack.resource, MESH_CA);
     assert!(nack.message.starts_with("no good") && nack.message.len() <= 1024);
     assert_eq!(evidence.bundle, None);
-    drop(stream);
 
-    // The same bytes on another stream, accepted this time.
-    let mut stream = site.sotw("web", subscribe(&[MESH_CA])).await;
-    assert_eq!(stream.accept().await.version, rejected.version);
+    // The same bytes, accepted on another stream.
+    other
+        .send(DiscoveryRequest {
+            version_info: rejected.version,
+            response_nonce: same.nonce,
+            ..subscribe(&[MESH_CA])
+        })
+        .await;
     site.mesh.add_authority(AuthorityState::Prepared);
     site.publish();
     // By the time that this one is sent, that answer has been judged.
-    stream.receive().await.unwrap();
+    other.receive().await.unwrap();
     let evidence = site.evidence("web", |_| true).await;
     assert_eq!(evidence.bundle, None);
     assert!(evidence.last_nack.is_some());
+}
+
+#[tokio::test]
+async fn a_proxy_that_comes_back_is_sent_what_it_rejected_in_other_bytes() {
+    let site = Site::start().await;
+    let mut versions = Vec::new();
+    for message in ["no good", "still no good"] {
+        let mut stream = site.sotw("web", subscribe(&[MESH_CA])).await;
+        versions.push(stream.reject(message).await.version);
+        site.evidence("web", |evidence| {
+            evidence
+                .last_nack
+                .as_ref()
+                .is_some_and(|nack| nack.message == message)
+        })
+        .await;
+    }
+    let mut stream = site.delta("web", delta_subscribe(&[MESH_CA])).await;
+    let accepted = stream.accept().await;
+    assert_eq!(accepted.authorities().len(), 1);
+    versions.push(accepted.version);
+    let different: BTreeSet<_> = versions.iter().collect();
+    assert_eq!(different.len(), 3, "{versions:?}");
+    let evidence = site
+        .evidence("web", |evidence| evidence.bundle.is_some())
+        .await;
+    assert!(evidence.rejected.is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_is_sent_again_when_the_other_was_mended_and_not_before() {
+    let mut site = Site::start().await;
+    let mut bundles = site.sotw("web", subscribe(&[MESH_CA])).await;
+    let mut leaves = site.sotw("web", subscribe(&[IDENTITY_CERT])).await;
+    bundles.reject("a bad bundle").await;
+    site.evidence("web", |evidence| evidence.rejected.len() == 1)
+        .await;
+    let leaf = leaves.reject("a bad bundle").await;
+    site.evidence("web", |evidence| evidence.rejected.len() == 2)
+        .await;
+
+    site.change_bundle();
+    bundles.accept().await;
+    let again = leaves.receive().await.unwrap();
+    let evidence = site
+        .evidence("web", |evidence| evidence.bundle.is_some())
+        .await;
+    assert_eq!(evidence.leaf_issuer, None);
+    assert_ne!(again.version_info, leaf.version);
+    let secret = unpack(&again.resources);
+    let again = Received {
+        version: again.version_info.clone(),
+        secret,
+    };
+    assert_eq!(again.pem().trim_end(), leaf.pem().trim_end());
+    assert_ne!(again.pem(), leaf.pem());
+    assert_eq!(private_key(&again), private_key(&leaf));
+    leaves
+        .send(DiscoveryRequest {
+            version_info: again.version,
+            response_nonce: "2".to_owned(),
+            ..subscribe(&[IDENTITY_CERT])
+        })
+        .await;
+    let evidence = site
+        .evidence("web", |evidence| evidence.leaf_issuer.is_some())
+        .await;
+    assert!(evidence.rejected.is_empty());
+
+    // A next bundle wakes nobody but who asked for it.
+    site.change_bundle();
+    bundles.accept().await;
+    site.mesh
+        .dataplanes
+        .insert("web".to_owned(), "shop".to_owned());
+    site.publish();
+    assert_eq!(leaves.receive().await.unwrap().nonce, "3");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ fn a_large_file_is_refused_by_its_size() {
     ]);
     let mut reader = Reader::new(repo.source());
     let (changes, snapshot) = reader.next();
-    assert_eq!(changes[0], "! large.yaml WL0611");
+    assert_eq!(changes[0], "! large.yaml WL0001");
     assert!(changes[1].starts_with("+ limit.yaml ###"));
     assert_eq!(
         (changes.len(), snapshot.files_read()),

@@ -59,17 +59,23 @@ impl Envoy {
         Self::with_token(daemon, mesh, dataplane, &generated.stdout)
     }
 
-    /// Starts the Envoy of a dataplane and waits until its admin server answers.
+    /// Starts the Envoy of a dataplane with that token.
     pub(crate) fn with_token(daemon: &Daemon, mesh: &str, dataplane: &str, token: &[u8]) -> Self {
+        let ca = fs::read(daemon.xds_ca()).expect("the CA of the daemon");
+        let node = format!("{mesh}.{dataplane}");
+        Self::of_server(&daemon.listeners().xds, &ca, &node, token)
+    }
+
+    /// Starts the Envoy with that node id on an xDS server that `ca` proves,
+    /// and waits until its admin server answers.
+    pub(crate) fn of_server(xds: &str, ca: &[u8], node: &str, token: &[u8]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("dp-echo-1.token"), token).expect("a token file");
-        fs::copy(daemon.xds_ca(), dir.path().join("xds-ca.pem")).expect("the CA of the daemon");
+        fs::write(dir.path().join("xds-ca.pem"), ca).expect("a file for the CA");
+        let (mesh, _) = node.split_once('.').expect("a node id");
         let bootstrap = [
-            ("id: default.dp-echo-1 ", format!("id: {mesh}.{dataplane} ")),
-            (
-                "target_uri: 127.0.0.1:5678",
-                format!("target_uri: {}", daemon.listeners().xds),
-            ),
+            ("id: default.dp-echo-1 ", format!("id: {node} ")),
+            ("target_uri: 127.0.0.1:5678", format!("target_uri: {xds}")),
             ("spiffe://default/", format!("spiffe://{mesh}/")),
             ("port_value: 9901", "port_value: 0".to_owned()),
             ("port_value: 11011", "port_value: 0".to_owned()),

@@ -70,12 +70,23 @@ impl MeshCa {
 
     /// The ProvidedCa document, the key sealed to the demo identity.
     pub(crate) fn document(&self, mesh: &str, name: &str) -> String {
-        format!(
-            "type: ProvidedCa\nmesh: {mesh}\nname: {name}\ncert: |\n{}key: |\n{}",
-            indent(&self.certificate.pem()),
-            indent(&seal(self.key.serialize_pem().as_bytes())),
+        provided_ca(
+            mesh,
+            name,
+            &self.certificate.pem(),
+            &self.key.serialize_pem(),
         )
     }
+}
+
+/// The ProvidedCa document of a certificate and its key, which is sealed to
+/// the demo identity.
+pub(crate) fn provided_ca(mesh: &str, name: &str, certificate: &str, key: &str) -> String {
+    format!(
+        "type: ProvidedCa\nmesh: {mesh}\nname: {name}\ncert: |\n{}key: |\n{}",
+        indent(certificate),
+        indent(&seal(key.as_bytes())),
+    )
 }
 
 /// Encrypts to the demo identity, with armor.

@@ -9,11 +9,11 @@ use super::document::ParsedResource;
 /// The most errors of form that are kept.
 const MAX_ERRORS: usize = 10_000;
 /// The most that resources may take in memory, about, in bytes.
-const MAX_MEMORY: usize = 256 << 20;
+const MAX_MEMORY: usize = 128 << 20;
 /// What a resource takes, about, in bytes, without its fields.
-const RESOURCE: usize = 1024;
+const RESOURCE: usize = 512;
 /// What a field takes, about, in bytes, without its path: its place and its value.
-const FIELD: usize = 256;
+const FIELD: usize = 192;
 
 /// What files hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

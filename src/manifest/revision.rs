@@ -37,7 +37,7 @@ pub struct Manifest {
     commit_errors: usize,
     changed: BTreeSet<MeshName>,
     load: Load,
-    /// Why files are not taken in any more, at the first of them.
+    /// Why the files hold too much together, at the first that does not fit.
     full: Option<Diagnostic>,
 }
 
@@ -61,8 +61,8 @@ impl Manifest {
     }
 
     /// Puts what `path` holds now in place of what it held before; `None`
-    /// where the file is gone. A file that would make the revision too large
-    /// is left out and holds back the commit, as all do that come after it.
+    /// where the file is gone. The file that makes the revision too large holds
+    /// back the commit.
     pub fn update(&mut self, path: &Arc<str>, file: Option<ParsedFile>) {
         let mut touched = BTreeSet::new();
         self.clear(path, &mut touched);
@@ -100,8 +100,8 @@ impl Manifest {
         self.refused.insert(path.clone(), diagnostic);
     }
 
-    /// Whether files were left out, because together they hold too much. Only
-    /// a new manifest forgets that.
+    /// Whether the files hold too much together. Then no resource is kept, and
+    /// only a new manifest takes in files again.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.is_some()
@@ -166,12 +166,20 @@ impl Manifest {
     }
 
     fn has_room(&mut self, path: &Arc<str>, file: &ParsedFile) -> bool {
-        if self.full.is_some() {
+        if self.is_full() {
             return false;
         }
         let Some(what) = (self.load + Load::of(file)).exceeded() else {
             return true;
         };
+        // Nothing of it will be applied: only what is wrong is still of use.
+        self.desired.meshes.clear();
+        self.claims.clear();
+        self.duplicates.clear();
+        self.files.retain(|_, file| {
+            file.resources = Vec::new();
+            !file.diagnostics.is_empty()
+        });
         let message = format!("up to this file the source holds {what}; the rest is not read");
         let place = super::document::location(path, Position::START);
         let diagnostic = Diagnostic::error(codes::TOO_MUCH_TOGETHER, message).at(&place);

@@ -9,6 +9,7 @@ pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod mesh_ca;
 pub(crate) mod repo;
+pub(crate) mod sds;
 pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod wait;

@@ -57,9 +57,14 @@ impl Daemon {
         }
     }
 
+    /// Waits until it says where it listens.
+    pub(crate) fn wait_until_listening(&mut self) {
+        self.listeners = wait::until("the daemon to listen", || self.read_listeners());
+    }
+
     /// Waits until the first reconciled snapshot is served.
     pub(crate) fn wait_until_ready(&mut self) {
-        self.listeners = wait::until("the daemon to listen", || self.read_listeners());
+        self.wait_until_listening();
         wait::until("the daemon to be ready", || {
             if let Some(status) = self.child.try_wait().expect("the daemon's state") {
                 panic!("the daemon ended with {status}:\n{}", self.log());

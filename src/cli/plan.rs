@@ -67,6 +67,8 @@ struct Against {
     base: Option<Revision>,
     /// The last revision that the store has applied.
     applied: Option<Revision>,
+    /// Whether the base has errors: what they hold back counts as absent.
+    incomplete: bool,
 }
 
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
@@ -81,6 +83,13 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
         (None, Some(config)) => against_store(config)?,
         (None, None) => against_control_plane(&args.address)?,
     };
+    if against.incomplete {
+        // A closed standard error is nobody's concern any more.
+        let _ = writeln!(
+            terminal.err,
+            "warning: the base has errors; what they hold back is compared with nothing"
+        );
+    }
     let mut plan = if head.holds_back_commit() {
         invalid(&against.current)
     } else {
@@ -169,6 +178,7 @@ fn load(
 fn against_revision(repository: &Repository, base: &str) -> Result<Against, CliError> {
     let mut state = new_state(None)?;
     let revision = load(repository, base, &mut state)?;
+    let incomplete = state.diagnostics().iter().any(Diagnostic::is_error);
     let desired = if state.holds_back_commit() {
         // A base that is not valid was never applied: everything is new.
         Desired::empty(source_name()?)
@@ -180,6 +190,7 @@ fn against_revision(repository: &Repository, base: &str) -> Result<Against, CliE
         evidence: Evidence::new(),
         base: Some(revision),
         applied: None,
+        incomplete,
     })
 }
 
@@ -208,6 +219,7 @@ fn against_store(config: &Config) -> Result<Against, CliError> {
             evidence,
             base: None,
             applied,
+            incomplete: false,
         })
     })
 }
@@ -222,6 +234,7 @@ fn against_control_plane(address: &Address) -> Result<Against, CliError> {
         evidence: evidence.collect(),
         base: None,
         applied: document.applied.clone(),
+        incomplete: false,
         current: document.into(),
     })
 }

@@ -274,3 +274,18 @@ fn a_reader_who_has_read_enough_is_no_error() {
     assert_eq!(status(&output), 0, "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn a_base_with_errors_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = Repo::init(folder.path());
+    repo.commit(&[("mesh.yaml", Some("type: Mash\nname: demo\n"))], "wrong");
+    repo.commit(&[("mesh.yaml", Some(MESH))], "right");
+    let output = plan(folder.path(), &["--base", "HEAD~1", "-o", "json"]);
+    assert_eq!(status(&output), 0);
+    assert_eq!(json(&output)["summary"]["create"], 1);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with("warning: the base has errors"), "{said}");
+    let output = plan(folder.path(), &["--base", "HEAD", "-o", "json"]);
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

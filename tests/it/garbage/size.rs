@@ -139,7 +139,7 @@ fn many_large_files_take_no_memory() {
     let found = yard.held_back(&commit);
     let expected: Vec<_> = names
         .iter()
-        .map(|name| format!("{name}:1 WL0611"))
+        .map(|name| format!("{name}:1 WL0001"))
         .collect();
     assert_eq!(places(&found), expected);
     assert!(found.iter().all(|found: &Value| found["hint"].is_string()));

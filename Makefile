@@ -18,12 +18,12 @@ build: setup-build ## Build target/release/windlass
 	$(CARGO) build --release --locked
 
 .PHONY: test
-test: setup-test ## Check format and lints, run all tests, build the documentation
+test: setup-test ## Check format and lints, build the documentation, run all tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
-	$(CARGO) nextest run --locked
-	$(CARGO) test --locked --doc --quiet
 	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) test --locked --doc --quiet
+	$(CARGO) nextest run --locked
 
 .PHONY: lint
 lint: ## Check format and lints only

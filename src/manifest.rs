@@ -1,7 +1,7 @@
 //! YAML in, resources and diagnostics out. Source positions live here and nowhere else.
 //!
 //! [`parse_file`] reads one file in two steps: bytes to trees whose nodes know
-//! their places ([`yaml`]), then a reader for each kind that walks its tree
+//! their places (`yaml`), then a reader for each kind that walks its tree
 //! and collects every violation. [`Manifest`] holds the files of one revision
 //! and follows the changes from one revision to the next.
 

@@ -77,6 +77,8 @@ pub struct Reconciler {
     /// Watches a local repository while it answers.
     watch: Option<Watch>,
     current: Arc<Current>,
+    /// Whether some authority could not be made ready to sign, which may pass.
+    unusable: bool,
     /// The last revision that was accepted and written.
     applied: Option<Revision>,
     /// The revision up to which earlier commits were tried one by one.
@@ -125,6 +127,7 @@ impl Reconciler {
             gathering: None,
             watch: None,
             current,
+            unusable: true,
             applied,
             caught_up: None,
             scope: Scope::Everything,

@@ -15,7 +15,7 @@ use crate::model::{Current, Desired, Diagnostic, Evidence, Revision, SourceName}
 use crate::plan::{self, Plan, render};
 use crate::reconcile::desired::DesiredState;
 use crate::source::decryption::Identities;
-use crate::source::{Repository, RepositoryConfig};
+use crate::source::{Repository, RepositoryConfig, SourceError};
 
 /// Print what a revision would do, and in which order, without changing anything.
 ///
@@ -140,13 +140,18 @@ fn open(args: &Args, scratch: &Path) -> Result<Repository, CliError> {
         path: args.path.clone(),
         cache_dir: scratch.to_owned(),
     };
-    let failed = |error: crate::source::SourceError| {
-        let hint = error.hint();
-        CliError::user(error).hint(hint)
-    };
-    let mut repository = Repository::open(&config).map_err(failed)?;
-    repository.fetch_all().map_err(failed)?;
+    let mut repository = Repository::open(&config).map_err(unreadable)?;
+    repository.fetch_all().map_err(unreadable)?;
     Ok(repository)
+}
+
+/// The hint of an error about a source, with the flags of this command for the settings of the daemon.
+fn unreadable(error: SourceError) -> CliError {
+    let hint = error
+        .hint()
+        .replace("`source.repo`", "--repo")
+        .replace("`source.path`", "--path");
+    CliError::user(error).hint(hint)
 }
 
 fn load(
@@ -154,14 +159,10 @@ fn load(
     revision: &str,
     state: &mut DesiredState,
 ) -> Result<Revision, CliError> {
-    let failed = |error: crate::source::SourceError| {
-        let hint = error.hint();
-        CliError::user(error).hint(hint)
-    };
-    let revision = repository.resolve(revision).map_err(failed)?;
+    let revision = repository.resolve(revision).map_err(unreadable)?;
     state
         .load(repository, &revision, clock::now())
-        .map_err(failed)?;
+        .map_err(unreadable)?;
     Ok(revision)
 }
 

@@ -113,4 +113,6 @@ codes! {
 
     /// The repository's policy is not valid.
     INVALID_POLICY = "WL0501";
+    /// The policy asks for signed commits, which this version does not check.
+    SIGNATURES_NOT_CHECKED = "WL0502";
 }

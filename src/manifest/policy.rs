@@ -76,6 +76,14 @@ fn signatures(reader: &mut Reader, at: &At<'_, '_>) -> Option<SignaturePolicy> {
         Some(path.to_owned())
     });
     let mode = mode.unwrap_or_default();
+    if mode != SignatureMode::None {
+        // Whoever asks for signatures must not get commits without.
+        let message = "signatures of commits are not checked by this version";
+        let at = fields.get("mode").unwrap_or_else(|| at.clone());
+        reader
+            .violation_at(codes::SIGNATURES_NOT_CHECKED, &at, message)
+            .hint = Some("write `none`, and protect the branch where it is hosted".to_owned());
+    }
     if mode != SignatureMode::None && fields.get("allowedSigners").is_none() {
         let message = "allowedSigners must be set where signatures are checked";
         reader.violation_at(codes::INVALID_POLICY, at, message).hint =

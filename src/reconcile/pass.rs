@@ -74,6 +74,9 @@ impl Reconciler {
     async fn refresh(&mut self) -> Result<(), Failure> {
         let generation = self.parts.store.generation().await?;
         if generation == self.current.generation {
+            if self.unusable {
+                self.serve(Arc::clone(&self.current)).await;
+            }
             return Ok(());
         }
         let changes = self
@@ -250,8 +253,11 @@ impl Reconciler {
     /// Serves a new current state.
     async fn serve(&mut self, current: Arc<Current>) {
         self.current = Arc::clone(&current);
-        for unusable in self.parts.publisher.publish(current).await {
-            error!(mesh = %unusable.mesh, error = %crate::telemetry::chain(&unusable), "no new certificates");
+        let unusable = self.parts.publisher.publish(current).await;
+        self.unusable = !unusable.is_empty();
+        for found in unusable {
+            let error = crate::telemetry::chain(&found).to_string();
+            error!(mesh = %found.mesh, error, "no new certificates");
         }
     }
 

@@ -177,3 +177,39 @@ fn envoy_gets_a_new_leaf_of_the_same_root_when_half_of_its_life_is_over() {
     assert_eq!(second.uris, first.uris);
     assert_eq!(second.root_serials, first.root_serials);
 }
+
+#[test]
+fn envoy_comes_back_to_a_daemon_that_was_killed_and_gets_only_what_it_lacks() {
+    let site = Site::from_examples();
+    let daemon = site.start();
+    let mut envoy = Envoy::start(&daemon, "default", "dp-echo-1");
+    let uri = "spiffe://default/echo";
+    let first = wait_for_identity(&mut envoy, uri, None);
+    let (_, port) = daemon.listeners().xds.rsplit_once(':').expect("a port");
+    let site = site.set("WINDLASS_XDS_PORT", port);
+    daemon.kill9();
+    assert_eq!(envoy.identities(), Ok(vec![first.clone()]));
+
+    // Leaves live in memory: there is a new one. The root is the same.
+    let daemon = site.start();
+    let second = wait::until("another leaf", || {
+        let found = envoy.identities()?;
+        match found.as_slice() {
+            [one] if one.serial != first.serial => Ok(one.clone()),
+            _ => Err(format!("{found:?}\n{}", envoy.log())),
+        }
+    });
+    assert_eq!(second.uris, first.uris);
+    assert_eq!(second.root_serials, first.root_serials);
+    wait::until("both streams", || {
+        envoy
+            .counter("sds.mesh_ca.control_plane.connected_state")
+            .and_then(|state| (state == 1).then_some(()).ok_or_else(|| envoy.log()))
+    });
+    let updates = |secret: &str| envoy.counter(&format!("sds.{secret}.update_success"));
+    assert_eq!(updates("identity_cert"), Ok(2));
+    assert_eq!(updates("mesh_ca"), Ok(1));
+    daemon.wait_until("the dataplane to be online", |status| {
+        mesh(status, "default")["dataplanes"]["online"] == 1
+    });
+}

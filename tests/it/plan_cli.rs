@@ -242,7 +242,11 @@ fn what_cannot_be_had_is_told_with_a_hint() {
     }
     let nowhere = plan(Path::new("/no/such/repository"), &["--base", "HEAD"]);
     assert_eq!(status(&nowhere), 1);
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/no/such/repository"));
+    let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(
+        said.contains("/no/such/repository") && said.contains("hint: check --repo"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::model::{Drift, Kind, SignatureMode, Strategy};
 fn the_policy_is_read() {
     let manifest = manifest(&[(
         "windlass.yaml",
-        "transition: {strategy: forbid}\ndeletion: {maxResources: 10, requireApproval: [Mesh]}\ndrift: report\nsignatures: {mode: head, allowedSigners: .signers}\n",
+        "transition: {strategy: forbid}\ndeletion: {maxResources: 10, requireApproval: [Mesh]}\ndrift: report\nsignatures: {mode: none, allowedSigners: .signers}\n",
     )]);
     assert_eq!(manifest.diagnostics(), []);
     let policy = &manifest.desired().policy;
@@ -15,7 +15,7 @@ fn the_policy_is_read() {
     assert_eq!(policy.deletion.max_resources, Some(10));
     assert_eq!(policy.deletion.require_approval, [Kind::Mesh]);
     assert_eq!(policy.drift, Drift::Report);
-    assert_eq!(policy.signatures.mode, SignatureMode::Head);
+    assert_eq!(policy.signatures.mode, SignatureMode::None);
     assert_eq!(
         policy.signatures.allowed_signers.as_deref(),
         Some(".signers")
@@ -36,8 +36,8 @@ fn an_error_in_the_policy_holds_back_the_commit() {
             "deletion.requireApproval[0]: must be one of Mesh, ProvidedCa, TrafficPermission, Dataplane",
         ),
         (
-            "signatures: {mode: strict}\n",
-            "signatures: allowedSigners must be set where signatures are checked",
+            "signatures: {mode: head, allowedSigners: .signers}\n",
+            "signatures.mode: signatures of commits are not checked by this version",
         ),
         (
             "signatures: {allowedSigners: ../x}\n",
@@ -63,6 +63,14 @@ fn an_error_in_the_policy_holds_back_the_commit() {
         assert_eq!(found, [expected], "{yaml}");
         assert!(manifest.holds_back_commit(), "{yaml}");
     }
+}
+
+#[test]
+fn all_that_is_wrong_with_signatures_is_told_at_once() {
+    let manifest = manifest(&[("windlass.yaml", "signatures: {mode: strict}\n")]);
+    let found = manifest.diagnostics();
+    let codes: Vec<_> = found.iter().map(|d| &*d.code).collect();
+    assert_eq!(codes, ["WL0501", "WL0502"]);
 }
 
 #[test]

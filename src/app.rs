@@ -1,8 +1,9 @@
 //! The composition root: builds every part, starts and drains the tasks.
 
 use std::convert::Infallible;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -351,7 +352,14 @@ fn lock(state_dir: &Path) -> Result<File, AppError> {
         path: path.clone(),
         source,
     };
-    let file = File::create(&path).map_err(failed)?;
+    // Whoever else could open it could hold the lock.
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(AppError::Locked {

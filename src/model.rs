@@ -44,4 +44,4 @@ pub use state::{
     Current, Desired, DesiredMesh, DesiredResource, Generation, MeshState, StoredResource,
 };
 pub use time::{HumanDuration, InvalidDuration, InvalidTimestamp, Timestamp};
-pub use words::count;
+pub use words::{count, is_unprintable, printable};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -93,7 +94,13 @@ impl Bound {
         let path = state_dir.join(FILE);
         let write = || -> io::Result<()> {
             let temporary = path.with_extension("json.new");
-            let mut file = fs::File::create(&temporary)?;
+            // Whatever the umask: others may read it and no more.
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o644)
+                .open(&temporary)?;
             serde_json::to_writer_pretty(&mut file, self)?;
             file.write_all(b"\n")?;
             fs::rename(&temporary, &path)

@@ -4,14 +4,13 @@
 //! and lines that may hold a private key are not shown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use self::redact::Lines;
-use crate::model::{Diagnostic, Severity, count};
+use crate::model::{Diagnostic, Severity, count, printable};
 
 mod redact;
 
@@ -77,13 +76,13 @@ fn one(diagnostic: &Diagnostic, prefix: &str, shown: Option<Shown>, renderer: &R
         Severity::Warning => Level::WARNING,
     };
     let title = if diagnostic.field == "." {
-        printable(&diagnostic.message)
+        printable(&diagnostic.message).into_owned()
     } else {
-        printable(&format!("{}: {}", diagnostic.field, diagnostic.message))
+        printable(&format!("{}: {}", diagnostic.field, diagnostic.message)).into_owned()
     };
     let group = level.primary_title(title).id(diagnostic.code.clone());
     let line = usize::try_from(diagnostic.line).unwrap_or(usize::MAX);
-    let path = printable(&format!("{prefix}{}", diagnostic.file));
+    let path = printable(&format!("{prefix}{}", diagnostic.file)).into_owned();
     let snippet = shown.map(|shown| {
         let in_column = shown.is_in_column(diagnostic.column);
         let snippet = Snippet::source(shown.line)
@@ -110,18 +109,4 @@ fn one(diagnostic: &Diagnostic, prefix: &str, shown: Option<Shown>, renderer: &R
         report = report.element(Level::HELP.message(printable(hint)));
     }
     renderer.render(&[report])
-}
-
-/// A text without control characters and marks that turn the direction of writing.
-fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        let turns = matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
-        if character.is_control() || turns {
-            let _ = write!(safe, "\\u{{{:x}}}", u32::from(character));
-        } else {
-            safe.push(character);
-        }
-    }
-    safe
 }

@@ -1,6 +1,5 @@
 //! What commands print: tables, YAML, JSON.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
@@ -8,6 +7,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{CliError, ErrorKind, Outcome, Terminal};
+use crate::model::is_unprintable;
+pub(crate) use crate::model::printable;
 
 /// Text for people, or JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -35,10 +36,24 @@ pub(crate) fn print(terminal: &mut Terminal, text: &str) -> Result<Outcome, CliE
 
 /// JSON with a newline at its end.
 pub(crate) fn to_json(value: &impl Serialize) -> Result<String, CliError> {
-    let mut text = serde_json::to_string_pretty(value)
+    let text = serde_json::to_string_pretty(value)
         .map_err(|error| CliError::new(ErrorKind::Internal, error))?;
-    text.push('\n');
-    Ok(text)
+    Ok(escape_json(&text) + "\n")
+}
+
+/// The same document with escapes for what a terminal would obey. Outside of
+/// strings there is nothing to escape but the line ends, which stay.
+fn escape_json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        if is_unprintable(character) && character != '\n' {
+            // None of them is beyond the Basic Multilingual Plane.
+            let _ = write!(safe, "\\u{:04x}", u32::from(character));
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
 }
 
 /// YAML with a newline at its end.
@@ -68,20 +83,4 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
         line(row.each_ref().map(String::as_str));
     }
     text
-}
-
-/// A text of someone else on one line and without what a terminal would obey.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        let escaped = text.chars().map(|c| {
-            if c.is_control() {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        });
-        Cow::Owned(escaped.collect())
-    } else {
-        Cow::Borrowed(text)
-    }
 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CliError, ErrorKind, Outcome, Terminal};
 use crate::app::App;
 use crate::config::{self, Overrides};
-use crate::model::{Resource, count};
+use crate::model::{Resource, count, printable};
 use crate::reconcile::report::SourceReport;
 use crate::telemetry;
 
@@ -98,8 +98,9 @@ fn greeting(app: &App) -> String {
         );
         let _ = writeln!(
             text,
-            "windlass reconciles {} and has applied {applied}",
-            report.repo
+            "windlass reconciles {} and has applied {}",
+            printable(&report.repo),
+            printable(&applied)
         );
         let held_back = report
             .diagnostics

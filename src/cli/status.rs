@@ -66,7 +66,7 @@ fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {
         printable(&source.path)
     )?;
     let revision = |revision: &Option<_>| match revision {
-        Some(revision) => format!("{revision}"),
+        Some(revision) => printable(&format!("{revision}")).into_owned(),
         None => "no revision as a whole yet".to_owned(),
     };
     writeln!(out, "  applied    {}", revision(&source.applied_revision))?;

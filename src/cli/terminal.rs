@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use super::CliError;
+use crate::model::printable;
 
 /// Where a command writes.
 pub struct Terminal {
@@ -33,7 +34,9 @@ impl Terminal {
 
     /// Prints an error. A closed stream is nobody's concern any more.
     pub fn report(&mut self, error: &CliError) {
-        let _ = writeln!(self.err, "{error}");
+        for line in error.to_string().lines() {
+            let _ = writeln!(self.err, "{}", printable(line));
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Lines {
         let first = column.saturating_sub(LONGEST_LINE / 2);
         let last = characters.len().min(first + LONGEST_LINE);
         let text = |range: &[char]| -> String {
-            printable(&range.iter().collect::<String>().replace('\t', " "))
+            printable(&range.iter().collect::<String>().replace('\t', " ")).into_owned()
         };
         let before = text(&characters[first..column]);
         let length = token(&characters[column..last]);
@@ -67,7 +67,7 @@ fn ends_key(line: &str, begins: bool) -> bool {
 }
 
 fn masked(start: &str) -> Shown {
-    let start = printable(&start.replace('\t', " "));
+    let start = printable(&start.replace('\t', " ")).into_owned();
     Shown {
         mark: start.len()..start.len() + MASK.len(),
         line: format!("{start}{MASK}"),

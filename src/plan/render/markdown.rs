@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{field_changes, short};
-use crate::model::count;
+use crate::model::{count, printable};
 use crate::plan::{MeshPlan, Plan, Risk};
 
 /// Finds the comment again, so that it is updated instead of repeated.
@@ -34,9 +34,9 @@ fn write(out: &mut String, plan: &Plan) -> fmt::Result {
         writeln!(out, "No changes.")?;
     }
     if let Some(head) = &plan.head {
-        write!(out, "\n`{head}`")?;
+        write!(out, "\n{}", code(head))?;
         if let Some(base) = &plan.base {
-            write!(out, " compared with `{base}`")?;
+            write!(out, " compared with {}", code(base))?;
         }
         writeln!(out)?;
     }
@@ -44,13 +44,13 @@ fn write(out: &mut String, plan: &Plan) -> fmt::Result {
         let place = if diagnostic.file.is_empty() {
             String::new()
         } else {
-            format!(" `{}`", diagnostic.place())
+            format!(" {}", code(&diagnostic.place()))
         };
-        let (severity, code) = (diagnostic.severity, &diagnostic.code);
+        let (severity, number) = (diagnostic.severity, &diagnostic.code);
         write!(
             out,
-            "\n> **{severity}** {code}{place} `{}`: ",
-            diagnostic.field
+            "\n> **{severity}** {number}{place} {}: ",
+            code(&diagnostic.field)
         )?;
         writeln!(out, "{}", escape(&diagnostic.message))?;
         if let Some(hint) = &diagnostic.hint {
@@ -81,7 +81,8 @@ fn write_mesh(out: &mut String, mesh: &MeshPlan) -> fmt::Result {
             writeln!(out, "{sign} {}", change.resource)?;
             for field in field_changes(change) {
                 let (before, after) = (short(field.before.as_ref()), short(field.after.as_ref()));
-                writeln!(out, "    {}: {before} -> {after}", field.field)?;
+                let change = format!("{}: {before} -> {after}", field.field);
+                writeln!(out, "    {}", printable(&change))?;
             }
         }
         writeln!(out, "```\n")?;
@@ -125,15 +126,19 @@ fn write_mesh(out: &mut String, mesh: &MeshPlan) -> fmt::Result {
 /// Keeps names and messages from being read as Markdown or HTML.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in printable(&text.replace('\n', " ")).chars() {
         match character {
             '\\' | '|' | '*' | '_' | '[' | ']' | '<' | '>' | '#' => {
                 out.push('\\');
                 out.push(character);
             }
-            '\n' => out.push(' '),
             _ => out.push(character),
         }
     }
     out
+}
+
+/// A text that stays as it is written.
+fn code(text: &impl fmt::Display) -> String {
+    format!("`{}`", printable(&text.to_string()).replace('`', "'"))
 }

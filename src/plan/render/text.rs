@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{field_changes, short};
-use crate::model::count;
+use crate::model::{Location, count, printable};
 use crate::plan::{Change, MeshPlan, Plan, Risk, Verdict};
 
 const GREEN: &str = "\u{1b}[32m";
@@ -29,9 +29,9 @@ impl Text<'_> {
     fn write(&self, out: &mut String) -> fmt::Result {
         let plan = self.plan;
         if let Some(head) = &plan.head {
-            write!(out, "Plan for {head}, compared with ")?;
+            write!(out, "Plan for {}, compared with ", shown(head))?;
             match &plan.base {
-                Some(base) => writeln!(out, "{base}")?,
+                Some(base) => writeln!(out, "{}", shown(base))?,
                 None => writeln!(out, "the store at generation {}", plan.generation)?,
             }
         }
@@ -70,7 +70,7 @@ impl Text<'_> {
             writeln!(out, "  Steps:")?;
         }
         for step in &mesh.steps {
-            write!(out, "    {}. {}", step.number, step.action)?;
+            write!(out, "    {}. {}", step.number, shown(&step.action))?;
             if let Some(blocked) = &step.waits_for {
                 write!(out, " (waits: {blocked})")?;
             }
@@ -115,12 +115,14 @@ impl Text<'_> {
         };
         write!(out, "  {sign} {}", change.resource)?;
         if let Some(after) = &change.after {
-            write!(out, "  ({}:{})", after.location.file, after.location.line)?;
+            let Location { file, line, .. } = &after.location;
+            write!(out, "  ({}:{line})", printable(file))?;
         }
         writeln!(out)?;
         for field in field_changes(change) {
             let (before, after) = (short(field.before.as_ref()), short(field.after.as_ref()));
-            writeln!(out, "      {}: {before} -> {after}", field.field)?;
+            let change = format!("{}: {before} -> {after}", field.field);
+            writeln!(out, "      {}", printable(&change))?;
         }
         Ok(())
     }
@@ -132,4 +134,9 @@ impl Text<'_> {
             text.to_owned()
         }
     }
+}
+
+/// Names of branches and subjects of certificates are the words of others.
+fn shown(value: &impl fmt::Display) -> String {
+    printable(&value.to_string()).into_owned()
 }

@@ -34,12 +34,17 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the daemon and does not wait for anything.
     pub(crate) fn spawn(site: &Site) -> Self {
+        Self::spawn_by(site, windlass())
+    }
+
+    /// Starts the daemon by a command that takes the program's arguments.
+    pub(crate) fn spawn_by(site: &Site, mut command: Command) -> Self {
         let state_dir = site.state_dir();
         let log = state_dir.join("test.log");
         // A list of listeners from before would be taken for the new one.
         let _ = fs::remove_file(state_dir.join("listeners.json"));
         let output = File::create(&log).expect("a log file");
-        let child = windlass()
+        let child = command
             .args(["run", "--config"])
             .arg(site.config())
             .arg("--state-dir")

@@ -52,6 +52,11 @@ impl MeshCa {
         self.certificate.der()
     }
 
+    /// The private key as PEM, in PKCS#8.
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// A leaf of that identity and its key, good for TLS clients.
     pub(crate) fn client(&self, identity: &str) -> ClientIdentity {
         let key = KeyPair::generate().expect("a key");

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
-use super::support::{Site, repo::Repo};
+use super::support::{Site, daemon::windlass, repo::Repo};
 
 const MESH: &str = "type: Mesh\nname: demo\nmtls: {enabled: true}\n";
 const PROVIDED: &str = "type: Mesh\nname: demo\nmtls: {enabled: true, ca: {provided: {}}}\n";
@@ -14,7 +14,7 @@ const PERMISSION: &str = "type: TrafficPermission\nmesh: demo\nname: web-to-back
      sources: [{match: {service: web}}]\ndestinations: [{match: {service: backend}}]\n";
 
 fn plan(repo: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_windlass"))
+    windlass()
         .args(["plan", "--repo"])
         .arg(repo)
         .args(args)
@@ -197,7 +197,7 @@ fn it_plans_against_a_store_and_a_control_plane_and_changes_neither() {
         "json",
         "--detailed-exitcode",
     ];
-    let offline = Command::new(env!("CARGO_BIN_EXE_windlass"))
+    let offline = windlass()
         .args(["plan", "--repo"])
         .arg(folder.path())
         .args(args)
@@ -268,7 +268,7 @@ fn a_reader_who_has_read_enough_is_no_error() {
     repo.commit(&[("mesh.yaml", Some(MESH))], "a mesh");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    let mut command = windlass();
     command.args(["plan", "--base", "HEAD~1", "-o", "json", "--repo"]);
     let output = command.arg(folder.path()).stdout(writer).output().unwrap();
     assert_eq!(status(&output), 0, "{output:?}");

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::support::daemon::{authorities, condition, mesh};
+use super::support::daemon::{authorities, condition, mesh, windlass};
 use super::support::{Daemon, MeshCa, Site, http, wait};
 
 const MESH: &str = "type: Mesh\nname: demo\nmtls: {enabled: true}\n";
@@ -348,7 +348,7 @@ fn a_force_push_is_followed() {
 fn a_second_daemon_on_the_same_state_folder_is_refused() {
     let site = Site::from_files(&[("mesh.yaml", MESH)]);
     let _first = site.start();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_windlass"))
+    let output = windlass()
         .args(["run", "--config"])
         .arg(site.config())
         .arg("--state-dir")

@@ -1,14 +1,15 @@
 //! A store that can grow no more.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
-use crate::support::daemon::{WINDLASS, authorities, condition, mesh, windlass};
+use super::by_shell;
+use crate::support::daemon::{authorities, condition, mesh};
 use crate::support::{Daemon, Site, sds};
 
 const MESH: &str = "type: Mesh\nname: demo\nmtls: {enabled: true}\n";
-/// The largest file that the daemon may write, in KiB.
-const LIMIT: &str = "640";
+/// Runs the program with a limit to the size of files, in KiB. Writing more is
+/// an error and not the end of the process.
+const LIMITED: &str = "trap '' XFSZ; ulimit -f 640; exec \"$0\" \"$@\"";
 
 fn dataplanes(count: usize) -> String {
     (0..count).fold(String::new(), |mut text, number| {
@@ -21,27 +22,6 @@ fn dataplanes(count: usize) -> String {
     })
 }
 
-/// The program with a limit to the size of files. Writing more is an error
-/// and not the end of the process.
-fn limited() -> Command {
-    let plain = windlass();
-    let mut command = Command::new("bash");
-    command
-        .env_clear()
-        .envs(
-            plain
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .args([
-            "-c",
-            "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"",
-            LIMIT,
-            WINDLASS,
-        ]);
-    command
-}
-
 #[test]
 fn a_store_without_room_is_told_and_the_last_good_state_is_served() {
     let site = Site::from_files(&[("mesh.yaml", MESH), ("dps.yaml", &dataplanes(1))]);
@@ -49,7 +29,7 @@ fn a_store_without_room_is_told_and_the_last_good_state_is_served() {
     let root = authorities(&daemon.status().unwrap(), "demo", "active");
     assert!(daemon.terminate().success());
 
-    let mut daemon = Daemon::spawn_by(&site, limited());
+    let mut daemon = Daemon::spawn_by(&site, by_shell(LIMITED));
     daemon.wait_until_ready();
     let many = dataplanes(5000);
     let large = site.repo.commit(&[("dps.yaml", Some(&many))], "too much");

@@ -3,13 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{contains, files_below};
-use crate::support::daemon::{WINDLASS, windlass};
+use super::{by_shell, contains, files_below};
+use crate::support::daemon::windlass;
 use crate::support::{Daemon, MeshCa, Site, http, sds, wait};
 
 /// What of a secret may be nowhere.
@@ -194,14 +193,8 @@ fn the_state_folder_is_its_owners_alone_whatever_the_umask() {
     let site = Site::from_examples();
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join("below").join("state");
-    let mut child = Command::new("sh")
-        .args([
-            "-c",
-            "umask 0; exec \"$0\" \"$@\"",
-            WINDLASS,
-            "run",
-            "--config",
-        ])
+    let mut child = by_shell("umask 0; exec \"$0\" \"$@\"")
+        .args(["run", "--config"])
         .arg(site.config())
         .arg("--state-dir")
         .arg(&state)

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::api::{self, ApiContext};
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
-use crate::model::{Current, SourceName};
+use crate::model::SourceName;
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
@@ -79,7 +79,7 @@ impl App {
 
         let current = Arc::new(store.load().await?);
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
-        publish(&publisher, &current).await;
+        publisher.publish(Arc::clone(&current)).await;
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
         let status = store.source_status(&name).await?;
         let applied = status.and_then(|status| status.applied);
@@ -230,14 +230,6 @@ impl App {
             }
             drop(guard);
         });
-    }
-}
-
-/// Serves what the store held when the daemon started.
-async fn publish(publisher: &Publisher, current: &Arc<Current>) {
-    for unusable in publisher.publish(Arc::clone(current)).await {
-        let error = crate::telemetry::chain(&unusable).to_string();
-        warn!(mesh = %unusable.mesh, error, "no new certificates");
     }
 }
 

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tracing::error;
 
 use crate::ca::{CaError, Signer};
 use crate::model::{Authority, AuthorityId, Current, MeshName, MeshState};
 use crate::store::encryption::{Vault, VaultError};
 use crate::store::{Changes, Store, StoreError};
+use crate::telemetry;
 
 /// One snapshot of all that is served.
 #[derive(Debug, Clone, Default)]
@@ -25,23 +27,9 @@ pub struct Serving {
 /// Sees every snapshot that is published.
 pub type Watch = watch::Receiver<Arc<Serving>>;
 
-/// A mesh whose authority cannot sign. It is served all the same, without new leaves.
-#[derive(Debug, thiserror::Error)]
-#[error("mesh {mesh} cannot issue certificates")]
-pub struct UnusableAuthority {
-    /// The mesh.
-    pub mesh: MeshName,
-    /// The authority.
-    pub authority: AuthorityId,
-    /// Why.
-    #[source]
-    pub reason: Unusable,
-}
-
 /// Why an authority cannot sign.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unusable {
+enum Unusable {
     /// The store did not give its key.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,12 +75,13 @@ impl Publisher {
         Arc::clone(&self.sender.borrow())
     }
 
-    /// Serves `current` from now on, and returns the authorities that cannot
-    /// sign: their meshes keep the trust bundle and get no new leaves.
-    pub async fn publish(&self, current: Arc<Current>) -> Vec<UnusableAuthority> {
+    /// Serves `current` from now on, and returns whether every active authority
+    /// can sign. The mesh of one that cannot is logged; it keeps its trust
+    /// bundle and gets no new leaves.
+    pub async fn publish(&self, current: Arc<Current>) -> bool {
         let before = self.serving();
         let mut signers = BTreeMap::new();
-        let mut unusable = Vec::new();
+        let mut complete = true;
         for mesh in current.meshes.values() {
             let Some(active) = mesh.active_authority() else {
                 continue;
@@ -105,16 +94,16 @@ impl Publisher {
                 Ok(signer) => {
                     signers.insert(active.id, Arc::new(signer));
                 }
-                Err(reason) => unusable.push(UnusableAuthority {
-                    mesh: mesh.name.clone(),
-                    authority: active.id,
-                    reason,
-                }),
+                Err(reason) => {
+                    complete = false;
+                    let error = telemetry::chain(&reason).to_string();
+                    error!(mesh = %mesh.name, authority = %active.id, error, "no new certificates");
+                }
             }
         }
         self.sender
             .send_replace(Arc::new(Serving { current, signers }));
-        unusable
+        complete
     }
 
     async fn signer(&self, authority: &Authority) -> Result<Signer, Unusable> {

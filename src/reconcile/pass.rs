@@ -253,12 +253,7 @@ impl Reconciler {
     /// Serves a new current state.
     async fn serve(&mut self, current: Arc<Current>) {
         self.current = Arc::clone(&current);
-        let unusable = self.parts.publisher.publish(current).await;
-        self.unusable = !unusable.is_empty();
-        for found in unusable {
-            let error = crate::telemetry::chain(&found).to_string();
-            error!(mesh = %found.mesh, error, "no new certificates");
-        }
+        self.unusable = !self.parts.publisher.publish(current).await;
     }
 
     /// Says how the pass ended, and remembers it.

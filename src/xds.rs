@@ -12,6 +12,7 @@ mod fixtures;
 pub mod index;
 pub mod leaf;
 pub mod metrics;
+pub mod resource;
 mod server;
 pub mod session;
 pub mod snapshot;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::snapshot::{Editions, Proof, Resource, Snapshot};
+use super::resource::{Editions, Proof, Resource, ResourceType};
+use super::snapshot::Snapshot;
 use crate::clock;
 use crate::model::{DataplaneId, Evidence, Nack, ProxyEvidence, Timestamp};
 use crate::store::{Store, StoreError};
@@ -241,10 +242,10 @@ impl Connection {
         let Some(entry) = entries.get(&self.dataplane) else {
             return Editions::new();
         };
-        let resources = snapshot.resources().iter();
+        let resources = snapshot.of(ResourceType::Secret).iter();
         resources
             .filter_map(|resource| {
-                let rejected = entry.evidence.rejected.get(resource.name)?;
+                let rejected = entry.evidence.rejected.get(&*resource.name)?;
                 let untried = |edition: &u32| {
                     let version = resource.edition(*edition).version;
                     !rejected.contains(&version)
@@ -280,6 +281,16 @@ impl Connection {
             .unwrap_or(false)
     }
 
+    /// Notes the version of a type that the proxy acknowledged.
+    pub fn acknowledged(&self, kind: ResourceType, version: &str, now: Timestamp) {
+        let _ = (kind, version, now);
+    }
+
+    /// Notes that the proxy rejected a response of a type that holds no secrets.
+    pub fn refused(&self, kind: ResourceType, message: &str, now: Timestamp) {
+        let _ = (kind, message, now);
+    }
+
     /// Notes that the proxy rejected a secret.
     pub fn rejected(&self, resource: &Resource, message: &str, now: Timestamp) {
         self.board.update(&self.dataplane, |entry| {
@@ -309,24 +320,25 @@ impl Drop for Connection {
 
 fn accept(evidence: &mut ProxyEvidence, resource: &Resource, now: Timestamp) -> bool {
     evidence.seen = now;
-    let rejected = evidence.rejected.get(resource.name);
+    let rejected = evidence.rejected.get(&*resource.name);
     if rejected.is_some_and(|versions| versions.contains(&resource.version)) {
         return false;
     }
-    evidence.rejected.remove(resource.name);
-    let healed = |nack: &Nack| nack.resource == resource.name;
+    evidence.rejected.remove(&*resource.name);
+    let healed = |nack: &Nack| *nack.resource == *resource.name;
     if evidence.last_nack.as_ref().is_some_and(healed) {
         evidence.last_nack = None;
     }
     match resource.proof() {
-        Proof::Trusts(bundle, authorities) => {
+        Some(Proof::Trusts(bundle, authorities)) => {
             evidence.bundle = Some(bundle);
             evidence.trusts = authorities;
         }
-        Proof::Holds(issuer, not_after) => {
+        Some(Proof::Holds(issuer, not_after)) => {
             evidence.leaf_issuer = Some(issuer);
             evidence.leaf_not_after = Some(not_after);
         }
+        None => {}
     }
     true
 }
@@ -335,12 +347,12 @@ fn reject(evidence: &mut ProxyEvidence, resource: &Resource, message: &str, now:
     evidence.seen = now;
     evidence.last_nack = Some(Nack {
         at: now,
-        resource: resource.name.to_owned(),
+        resource: (*resource.name).to_owned(),
         message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
     });
     let versions = evidence
         .rejected
-        .entry(resource.name.to_owned())
+        .entry((*resource.name).to_owned())
         .or_default();
     if !versions.contains(&resource.version) {
         if versions.len() == MAX_REJECTED {

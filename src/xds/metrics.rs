@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tonic::Code;
 
-use super::snapshot::{IDENTITY_CERT, MESH_CA};
+use super::resource::{IDENTITY_CERT, MESH_CA};
 
 /// A variant of the protocol that has streams: `sotw` or `delta`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

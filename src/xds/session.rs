@@ -37,7 +37,8 @@ use std::sync::Arc;
 pub use delta::DeltaSession;
 pub use sotw::SotwSession;
 
-use super::snapshot::{Resource, Snapshot};
+use super::resource::{Resource, ResourceType};
+use super::snapshot::Snapshot;
 
 /// The proxy's answer to a response.
 #[derive(Debug, Clone)]
@@ -216,8 +217,8 @@ impl Subscriptions {
         snapshot: &Snapshot,
         is_claimed: impl Fn(&Resource) -> bool,
     ) -> Option<Arc<Resource>> {
-        for resource in snapshot.resources() {
-            let Some(holding @ Holding::Claimed) = self.holdings.get_mut(resource.name) else {
+        for resource in snapshot.of(ResourceType::Secret) {
+            let Some(holding @ Holding::Claimed) = self.holdings.get_mut(&*resource.name) else {
                 continue;
             };
             if !is_claimed(resource) {
@@ -237,21 +238,20 @@ impl Subscriptions {
 
     /// The first resource that the proxy has not been sent in this version.
     fn due<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Resource>> {
-        snapshot
-            .resources()
-            .iter()
-            .find(|resource| match self.holdings.get(resource.name) {
+        snapshot.of(ResourceType::Secret).iter().find(|resource| {
+            match self.holdings.get(&*resource.name) {
                 None => false,
                 Some(Holding::Nothing | Holding::Claimed) => true,
                 Some(Holding::Sent(sent)) => sent.resource.version != resource.version,
-            })
+            }
+        })
     }
 
     fn send(&mut self, resource: &Arc<Resource>, version: String) -> Response {
         self.sent += 1;
         let nonce = self.sent.to_string();
         self.holdings.insert(
-            resource.name.to_owned(),
+            (*resource.name).to_owned(),
             Holding::Sent(Sent {
                 resource: resource.clone(),
                 nonce: nonce.clone(),

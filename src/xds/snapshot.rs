@@ -6,13 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::resource::{Editions, Resource, ResourceType};
 use crate::ca::Leaf;
-use crate::model::{AuthorityId, BundleId, Dataplane, Digest, MeshState, SpiffeId, Timestamp};
-
-/// The secret that holds the trust bundle.
-pub const MESH_CA: &str = "mesh_ca";
-/// The secret that holds the proxy's leaf and its key.
-pub const IDENTITY_CERT: &str = "identity_cert";
+use crate::model::{AuthorityId, BundleId, Dataplane, Digest, MeshState, SpiffeId};
 
 /// The certificates that the proxies of a mesh trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,110 +84,25 @@ impl View {
     }
 }
 
-/// What a resource means to the control plane.
-#[derive(Debug, Clone)]
-pub enum Body {
-    /// `mesh_ca`
-    TrustBundle(Arc<TrustBundle>),
-    /// `identity_cert`
-    Identity(Arc<Leaf>),
-}
-
-/// One named resource in one version.
-#[derive(Debug, Clone)]
-pub struct Resource {
-    /// The name that proxies subscribe to.
-    pub name: &'static str,
-    /// The digest of name and content: equal versions are equal bytes.
-    pub version: Digest,
-    /// How many line ends its certificates have beyond the usual. Editions
-    /// mean the same in different bytes, for a proxy that has rejected some:
-    /// Envoy looks at bytes again only if they differ from the last ones.
-    pub edition: u32,
-    /// The content.
-    pub body: Body,
-}
-
-/// What an accepted resource proves about the proxy that accepted it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
-    /// It trusts these authorities and no other.
-    Trusts(BundleId, Vec<AuthorityId>),
-    /// It holds a leaf of this authority with this end.
-    Holds(AuthorityId, Timestamp),
-}
-
-impl Resource {
-    /// `mesh_ca`
-    #[must_use]
-    pub fn mesh_ca(bundle: Arc<TrustBundle>) -> Self {
-        Self {
-            name: MESH_CA,
-            version: version(MESH_CA, &bundle.pem, 0),
-            edition: 0,
-            body: Body::TrustBundle(bundle),
-        }
-    }
-
-    /// `identity_cert`. The version is that of the certificate, which
-    /// determines the key; no digest of a key leaves the process.
-    #[must_use]
-    pub fn identity_cert(leaf: Arc<Leaf>) -> Self {
-        Self {
-            name: IDENTITY_CERT,
-            version: version(IDENTITY_CERT, &leaf.certificate, 0),
-            edition: 0,
-            body: Body::Identity(leaf),
-        }
-    }
-
-    /// The same in other bytes, under another version.
-    #[must_use]
-    pub fn edition(&self, edition: u32) -> Self {
-        let content = match &self.body {
-            Body::TrustBundle(bundle) => &bundle.pem,
-            Body::Identity(leaf) => &leaf.certificate,
-        };
-        Self {
-            version: version(self.name, content, edition),
-            edition,
-            ..self.clone()
-        }
-    }
-
-    /// What its acceptance proves.
-    #[must_use]
-    pub fn proof(&self) -> Proof {
-        match &self.body {
-            Body::TrustBundle(bundle) => Proof::Trusts(bundle.id, bundle.authorities.clone()),
-            Body::Identity(leaf) => Proof::Holds(leaf.issuer, leaf.not_after),
-        }
-    }
-}
-
-fn version(name: &str, content: &str, edition: u32) -> Digest {
-    let ends = (0..edition).map(|_| b"\n".as_slice());
-    let parts = [name.as_bytes(), b"\0", content.as_bytes()];
-    Digest::of_parts(parts.into_iter().chain(ends))
-}
-
-/// Which edition of a resource one proxy is sent, by the version of its
-/// first; that first one where there is no entry.
-pub type Editions = BTreeMap<Digest, u32>;
-
-/// Everything of one type that one proxy is to be told, in the order of
-/// sending: a proxy learns whom to trust before it shows a new leaf.
+/// Everything that one proxy is to be told, by type, each type in the order
+/// of sending: a proxy learns whom to trust before it shows a new leaf.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    resources: Vec<Arc<Resource>>,
+    resources: BTreeMap<ResourceType, Arc<[Arc<Resource>]>>,
 }
 
 impl Snapshot {
-    /// A snapshot of these resources; no two have the same name.
+    /// A snapshot of these resources; no two of a type have the same name.
     #[must_use]
     pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let mut by_type: BTreeMap<ResourceType, Vec<Arc<Resource>>> = BTreeMap::new();
+        for resource in resources {
+            let of_type = by_type.entry(resource.kind).or_default();
+            of_type.push(Arc::new(resource));
+        }
+        let frozen = by_type.into_iter().map(|(kind, list)| (kind, list.into()));
         Self {
-            resources: resources.into_iter().map(Arc::new).collect(),
+            resources: frozen.collect(),
         }
     }
 
@@ -206,7 +117,7 @@ impl Snapshot {
         )
     }
 
-    /// The same resources in the given editions.
+    /// The same resources, of which the secrets are in the given editions.
     #[must_use]
     pub fn in_editions(self: &Arc<Self>, editions: &Editions) -> Arc<Self> {
         if editions.is_empty() {
@@ -216,25 +127,27 @@ impl Snapshot {
             Some(edition) => Arc::new(resource.edition(*edition)),
             None => resource.clone(),
         };
-        Arc::new(Self {
-            resources: self.resources.iter().map(edited).collect(),
-        })
+        let mut resources = self.resources.clone();
+        if let Some(secrets) = resources.get_mut(&ResourceType::Secret) {
+            *secrets = secrets.iter().map(edited).collect();
+        }
+        Arc::new(Self { resources })
     }
 
     /// Whether both hold the same resources in the same versions.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let versions = |snapshot: &Self| -> Vec<Digest> {
-            let resources = snapshot.resources.iter();
-            resources.map(|resource| resource.version).collect()
-        };
-        versions(self) == versions(other)
+        ResourceType::ALL.iter().all(|&kind| {
+            let (a, b) = (self.of(kind), other.of(kind));
+            let versions = |(a, b): (&Arc<Resource>, &Arc<Resource>)| a.version == b.version;
+            std::ptr::eq(a, b) || (a.len() == b.len() && a.iter().zip(b).all(versions))
+        })
     }
 
-    /// The resources, in the order of sending.
+    /// The resources of a type, in the order of sending.
     #[must_use]
-    pub fn resources(&self) -> &[Arc<Resource>] {
-        &self.resources
+    pub fn of(&self, kind: ResourceType) -> &[Arc<Resource>] {
+        self.resources.get(&kind).map_or(&[], |list| list)
     }
 }
 

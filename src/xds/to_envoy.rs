@@ -12,11 +12,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::util::pack_any;
 
-use super::snapshot::{Body, Resource};
-
-/// The type URL of [`Secret`].
-pub const SECRET_TYPE: &str =
-    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+use super::resource::{Body, Resource};
 
 /// The resource as Envoy reads it.
 #[must_use]
@@ -31,9 +27,15 @@ pub fn pack(resource: &Resource) -> Any {
             private_key: Some(inline(leaf.key.expose(), 0)),
             ..TlsCertificate::default()
         }),
+        Body::Encoded(message) => {
+            return Any {
+                type_url: resource.kind.type_url().to_owned(),
+                value: message.to_vec(),
+            };
+        }
     };
     pack_any(Secret {
-        name: resource.name.to_owned(),
+        name: (*resource.name).to_owned(),
         r#type: Some(kind),
     })
 }
@@ -53,6 +55,7 @@ fn inline(text: &str, line_ends: u32) -> DataSource {
 mod tests {
     use super::*;
     use crate::xds::fixtures::{bundle, leaf};
+    use crate::xds::resource::ResourceType;
 
     /// Field 1 of a message, or what is inside: tag, length, bytes.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn the_bundle_is_a_validation_context_with_inline_bytes() {
         let packed = pack(&Resource::mesh_ca(bundle("roots")));
-        assert_eq!(packed.type_url, SECRET_TYPE);
+        assert_eq!(packed.type_url, ResourceType::Secret.type_url());
         let source = field(2, b"roots");
         let context = field(1, &source);
         let secret = [field(1, b"mesh_ca"), field(4, &context)].concat();
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn the_leaf_is_a_certificate_with_its_key_in_inline_bytes() {
         let packed = pack(&Resource::identity_cert(leaf("leaf")));
-        assert_eq!(packed.type_url, SECRET_TYPE);
+        assert_eq!(packed.type_url, ResourceType::Secret.type_url());
         let chain = field(1, &field(2, b"leaf"));
         let key = field(2, &field(2, b"the key of leaf"));
         let pair = [chain, key].concat();

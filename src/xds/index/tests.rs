@@ -227,7 +227,9 @@ async fn without_the_key_of_its_new_authority_a_proxy_keeps_what_is_still_truste
     let mut case = Case::new();
     let mut stream = case.stream("one", "web").await;
     let count = |feed: &Feed| match feed {
-        Feed::Ready(snapshot) => snapshot.resources().len(),
+        Feed::Ready(snapshot) => snapshot
+            .of(crate::xds::resource::ResourceType::Secret)
+            .len(),
         _ => 0,
     };
     assert_eq!(count(&stream.feed.borrow_and_update()), 2);

@@ -8,7 +8,8 @@ use super::{FIRST_MESSAGE, Sds, auth, stream};
 use crate::clock;
 use crate::model::Digest;
 use crate::xds::index::Feed;
-use crate::xds::to_envoy::{SECRET_TYPE, pack};
+use crate::xds::resource::ResourceType;
+use crate::xds::to_envoy::pack;
 
 /// Answers one fetch. It is no evidence: nothing acknowledges it.
 pub(super) async fn run(
@@ -37,9 +38,9 @@ pub(super) async fn run(
     };
     let names = &request.resource_names;
     let resources: Vec<_> = snapshot
-        .resources()
+        .of(ResourceType::Secret)
         .iter()
-        .filter(|resource| names.iter().any(|name| name == resource.name))
+        .filter(|resource| names.iter().any(|name| **name == *resource.name))
         .collect();
     let versions = resources
         .iter()
@@ -47,7 +48,7 @@ pub(super) async fn run(
     Ok(DiscoveryResponse {
         version_info: Digest::of_parts(versions).to_string(),
         resources: resources.iter().map(|resource| pack(resource)).collect(),
-        type_url: SECRET_TYPE.to_owned(),
+        type_url: ResourceType::Secret.type_url().to_owned(),
         ..DiscoveryResponse::default()
     })
 }

@@ -7,8 +7,9 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 
+use crate::xds::resource::ResourceType;
 use crate::xds::session::{DeltaSession, Response, Session, SotwSession};
-use crate::xds::to_envoy::{SECRET_TYPE, pack};
+use crate::xds::to_envoy::pack;
 
 /// A variant of the protocol.
 pub(super) trait Protocol: 'static {
@@ -55,7 +56,7 @@ impl Protocol for Sotw {
         DiscoveryResponse {
             version_info: response.version,
             resources: vec![pack(&response.resource)],
-            type_url: SECRET_TYPE.to_owned(),
+            type_url: ResourceType::Secret.type_url().to_owned(),
             nonce: response.nonce,
             ..DiscoveryResponse::default()
         }
@@ -91,12 +92,12 @@ impl Protocol for Delta {
         DeltaDiscoveryResponse {
             system_version_info: response.version.clone(),
             resources: vec![Resource {
-                name: response.resource.name.to_owned(),
+                name: (*response.resource.name).to_owned(),
                 version: response.version,
                 resource: Some(pack(&response.resource)),
                 ..Resource::default()
             }],
-            type_url: SECRET_TYPE.to_owned(),
+            type_url: ResourceType::Secret.type_url().to_owned(),
             nonce: response.nonce,
             ..DeltaDiscoveryResponse::default()
         }

@@ -19,9 +19,9 @@ use crate::token::Claims;
 use crate::xds::evidence::Connection;
 use crate::xds::index::Feed;
 use crate::xds::metrics::{ProtocolLabel, SecretLabel, XdsMetrics};
+use crate::xds::resource::{Editions, IDENTITY_CERT, MESH_CA, Resource, ResourceType};
 use crate::xds::session::{Next, Session as _, Verdict};
-use crate::xds::snapshot::{Editions, Resource, Snapshot};
-use crate::xds::to_envoy::SECRET_TYPE;
+use crate::xds::snapshot::Snapshot;
 
 /// How long a response waits for the answer to the one before it.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -200,7 +200,7 @@ impl<P: Protocol> Stream<'_, P> {
         let proves = self.connection.accepted(resource, clock::now());
         tracing::debug!(
             dataplane = %self.dataplane,
-            secret = resource.name,
+            secret = &*resource.name,
             version = %resource.version,
             proves,
             "secret accepted"
@@ -212,7 +212,7 @@ impl<P: Protocol> Stream<'_, P> {
         self.connection.rejected(resource, message, clock::now());
         tracing::warn!(
             dataplane = %self.dataplane,
-            secret = resource.name,
+            secret = &*resource.name,
             version = %resource.version,
             message = &message[..message.floor_char_boundary(1024)],
             "secret rejected"
@@ -244,7 +244,7 @@ impl<P: Protocol> Stream<'_, P> {
             return;
         };
         let published_now = |version: &Digest| {
-            let mut resources = published.resources().iter();
+            let mut resources = published.of(ResourceType::Secret).iter();
             resources.any(|resource| resource.version == *version)
         };
         self.editions.retain(|version, _| published_now(version));
@@ -256,9 +256,10 @@ impl<P: Protocol> Stream<'_, P> {
 /// Refuses a request that asks for another type or for too much.
 pub(super) fn check<P: Protocol>(request: &P::Request) -> Result<(), Status> {
     let type_url = P::type_url(request);
-    if !type_url.is_empty() && type_url != SECRET_TYPE {
+    if !type_url.is_empty() && ResourceType::from_type_url(type_url) != Some(ResourceType::Secret) {
         return Err(Status::invalid_argument(format!(
-            "this service serves `{SECRET_TYPE}` only"
+            "this service serves `{}` only",
+            ResourceType::Secret.type_url()
         )));
     }
     let names = P::names(request);
@@ -291,7 +292,11 @@ fn is_violation(status: &Status) -> bool {
 }
 
 fn count(family: &Family<SecretLabel, Counter>, resource: &Resource) {
-    let secret = resource.name;
+    let secret = if *resource.name == *MESH_CA {
+        MESH_CA
+    } else {
+        IDENTITY_CERT
+    };
     family.get_or_create(&SecretLabel { secret }).inc();
 }
 

@@ -70,7 +70,7 @@ impl Session for DeltaSession {
         let claims = &self.claims;
         let confirmed = self.subscriptions.confirm(snapshot, |resource| {
             claims
-                .get(resource.name)
+                .get(&*resource.name)
                 .is_some_and(|version| *version == resource.version.to_string())
         });
         if let Some(resource) = confirmed {

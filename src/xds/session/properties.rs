@@ -11,11 +11,18 @@ use proptest::prelude::*;
 
 use super::{DeltaSession, Next, Response, Session, SotwSession, Verdict};
 use crate::xds::fixtures::secrets;
-use crate::xds::snapshot::{Body, IDENTITY_CERT, MESH_CA, Resource, Snapshot};
+use crate::xds::resource::{Body, IDENTITY_CERT, MESH_CA, Resource};
+use crate::xds::snapshot::Snapshot;
 
 const NAMES: [&str; 2] = [MESH_CA, IDENTITY_CERT];
 /// The content that the proxy rejects; 0 is a secret that does not exist.
 const BAD: u8 = 3;
+
+/// The name of a secret, for as long as the test lasts.
+fn named(resource: &Resource) -> &'static str {
+    let is_it = |name: &&&'static str| **name == &*resource.name;
+    NAMES.iter().find(is_it).unwrap()
+}
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -67,6 +74,7 @@ fn content(resource: &Resource) -> u8 {
     let text = match &resource.body {
         Body::TrustBundle(bundle) => bundle.pem.to_string(),
         Body::Identity(leaf) => leaf.certificate.to_string(),
+        Body::Encoded(bytes) => String::from_utf8_lossy(bytes).into_owned(),
     };
     text.parse().unwrap()
 }
@@ -206,7 +214,7 @@ impl<S: Dialect> World<S> {
                 true
             }
             Next::Holds(resource) => {
-                let held = self.held_at_first.get(resource.name);
+                let held = self.held_at_first.get(named(&resource));
                 assert_eq!(held, Some(&content(&resource)), "it does not hold that");
                 true
             }
@@ -223,12 +231,12 @@ impl<S: Dialect> World<S> {
             Some(Verdict::Rejected { resource, .. }) => (resource, false),
             None => return true,
         };
-        let answers = self.answers.get(&(resource.name, content(&resource)));
+        let answers = self.answers.get(&(named(&resource), content(&resource)));
         assert!(answers.is_some_and(|answers| answers.contains(&accepted)));
         if accepted {
-            self.distrusted.remove(resource.name);
+            self.distrusted.remove(named(&resource));
         } else {
-            self.distrusted.insert(resource.name.to_owned());
+            self.distrusted.insert(named(&resource).to_owned());
         }
         true
     }
@@ -237,7 +245,7 @@ impl<S: Dialect> World<S> {
         let Some(response) = self.responses.pop_front() else {
             return false;
         };
-        let (name, content) = (response.resource.name, content(&response.resource));
+        let (name, content) = (named(&response.resource), content(&response.resource));
         let accepted = content != BAD;
         self.proxy.last_received.insert(name, content);
         self.proxy.nonce.clone_from(&response.nonce);

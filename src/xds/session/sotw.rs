@@ -20,7 +20,8 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::{Age, Answer, Holding, Next, Session, Subscriptions, Verdict};
 use crate::model::Digest;
-use crate::xds::snapshot::{Resource, Snapshot};
+use crate::xds::resource::Resource;
+use crate::xds::snapshot::Snapshot;
 
 /// The most digests in one version.
 const MAX_DIGESTS: usize = 16;

@@ -7,7 +7,8 @@ use envoy_types::pb::google::rpc::Status;
 
 use super::{DeltaSession, Next, Response, Session, SotwSession, Verdict};
 use crate::xds::fixtures::secrets;
-use crate::xds::snapshot::{Body, IDENTITY_CERT, MESH_CA, Resource, Snapshot};
+use crate::xds::resource::{Body, IDENTITY_CERT, MESH_CA, Resource, ResourceType};
+use crate::xds::snapshot::Snapshot;
 
 const BOTH: &[&str] = &[IDENTITY_CERT, MESH_CA];
 
@@ -16,6 +17,7 @@ fn content(resource: &Resource) -> String {
     match &resource.body {
         Body::TrustBundle(bundle) => bundle.pem.to_string(),
         Body::Identity(leaf) => leaf.certificate.to_string(),
+        Body::Encoded(bytes) => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 

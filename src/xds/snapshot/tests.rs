@@ -6,6 +6,7 @@ use crate::model::{
     StoredResource,
 };
 use crate::xds::fixtures::{at, authority, bundle, leaf, secrets};
+use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
 
 fn stored_authority(content: &str, state: AuthorityState) -> Authority {
     Authority {
@@ -114,9 +115,9 @@ fn versions_are_of_name_and_content() {
 #[test]
 fn the_bundle_comes_before_the_leaf() {
     let names: Vec<_> = secrets("ca", "id")
-        .resources()
+        .of(ResourceType::Secret)
         .iter()
-        .map(|resource| resource.name)
+        .map(|resource| resource.name.to_string())
         .collect();
     assert_eq!(names, [MESH_CA, IDENTITY_CERT]);
 }

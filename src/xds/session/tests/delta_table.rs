@@ -34,7 +34,7 @@ fn a_nack_is_not_followed_by_the_same_bytes() {
 fn initial_versions_are_honoured_in_the_first_request_only() {
     let held = secrets("ca1", "id1");
     let mut first = delta_subscribe(BOTH);
-    let version = |index: usize| held.resources()[index].version.to_string();
+    let version = |index: usize| held.of(ResourceType::Secret)[index].version.to_string();
     first
         .initial_resource_versions
         .insert(MESH_CA.to_owned(), version(0));

@@ -101,11 +101,11 @@ fn of_what_it_rejected_last_the_proxy_is_not_believed_to_hold_an_older_version()
 
     let snapshot = secrets("ca1", "id1");
     let mut first = delta_subscribe(BOTH);
-    for resource in snapshot.resources() {
+    for resource in snapshot.of(ResourceType::Secret) {
         let version = resource.version.to_string();
         first
             .initial_resource_versions
-            .insert(resource.name.to_owned(), version);
+            .insert(resource.name.to_string(), version);
     }
     let mut talk = Talk::new(DeltaSession::new(distrusted), snapshot);
     assert_eq!(talk.says(&first), ["holds id1", "send ca1"]);

@@ -152,6 +152,15 @@ impl Resource {
         }
     }
 
+    /// The trust bundle that it is, if it is one.
+    #[must_use]
+    pub fn bundle(&self) -> Option<&TrustBundle> {
+        match &self.body {
+            Body::TrustBundle(bundle) => Some(bundle),
+            Body::Identity(_) | Body::Encoded(_) => None,
+        }
+    }
+
     /// A secret in other bytes that mean the same, under another version; any
     /// other resource as it is, since Envoy looks at those again by itself.
     #[must_use]

@@ -1,0 +1,3 @@
+//! What runs beside an Envoy.
+
+pub mod control;

@@ -6,6 +6,7 @@
 //! the proxy answers is kept in [`evidence`].
 
 mod accept;
+pub(crate) mod dataplane_service;
 pub mod evidence;
 #[cfg(test)]
 mod fixtures;
@@ -38,6 +39,7 @@ use crate::state::Watch;
 use crate::store::Store;
 use crate::store::encryption::Vault;
 use crate::token::Keyring;
+use dataplane_service::DataplaneService;
 use index::Index;
 use leaf::LeafCache;
 use server::Sds;
@@ -133,6 +135,7 @@ pub async fn serve(
         .http2_max_header_list_size(MAX_METADATA)
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(service)
+        .add_service(DataplaneService::new(index.clone(), tokens.clone()))
         .serve_with_incoming_shutdown(
             accept::incoming(listener, tls, shutdown.clone()),
             shutdown.clone().cancelled_owned(),

@@ -1,6 +1,6 @@
 //! SDS over gRPC: who may ask, and the streams.
 
-mod auth;
+pub(super) mod auth;
 mod fetch;
 mod outgoing;
 mod protocol;

@@ -16,6 +16,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dataplane;
 pub mod manifest;
 pub mod model;
 pub mod plan;

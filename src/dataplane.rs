@@ -1,0 +1,3 @@
+//! `dp run`: what an Envoy is started with, and what keeps it going.
+
+pub mod bootstrap;

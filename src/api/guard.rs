@@ -7,8 +7,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Extension, FromRequestParts, Request, State};
 use axum::http::header::{HOST, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
@@ -30,6 +31,37 @@ impl Connection {
     }
 }
 
+/// A client on this machine. Others read only.
+#[derive(Debug)]
+pub(super) struct Local;
+
+impl<S: Sync> FromRequestParts<S> for Local {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let connection = parts.extensions.get::<Connection>();
+        if connection.is_some_and(|connection| connection.is_from_loopback()) {
+            return Ok(Self);
+        }
+        Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            TITLE,
+            "From other machines the API is read-only: commit the change to the Git repository, \
+             or make the call on the control plane's own machine",
+        ))
+    }
+}
+
+/// The host that a request is for, in the words of who sent it; an IPv6 address in brackets.
+#[derive(Debug, Clone)]
+pub(super) struct RequestedHost(Authority);
+
+impl RequestedHost {
+    pub(super) fn as_str(&self) -> &str {
+        self.0.host()
+    }
+}
+
 /// The host name, beside `localhost` and addresses, that requests may name.
 #[derive(Debug, Clone)]
 pub(super) struct Advertised(pub(super) Option<Arc<str>>);
@@ -40,7 +72,7 @@ const TITLE: &str = "Could not process the request";
 pub(super) async fn check(
     State(advertised): State<Advertised>,
     Extension(connection): Extension<Connection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let host = requested_host(&request)?;
@@ -64,6 +96,7 @@ pub(super) async fn check(
             ));
         }
     }
+    request.extensions_mut().insert(RequestedHost(host));
     Ok(next.run(request).await)
 }
 

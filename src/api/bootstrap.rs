@@ -139,3 +139,40 @@ fn token_path(value: &Value, causes: &mut Vec<Cause>) -> Option<String> {
     causes.push(Cause::new(FIELD, problem));
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    #[test]
+    fn a_server_is_named_as_whoever_asked_can_reach_it() {
+        for (advertised, bound, asked, expected) in [
+            ("", "127.0.0.1:5678", "localhost", "127.0.0.1:5678"),
+            ("", "10.0.0.5:5678", "cp", "10.0.0.5:5678"),
+            ("", "[::1]:5678", "localhost", "[::1]:5678"),
+            ("", "0.0.0.0:5678", "cp.example:5681", "cp.example:5678"),
+            ("", "0.0.0.0:5678", "10.0.0.5:5681", "10.0.0.5:5678"),
+            ("", "[::]:5678", "[2001:db8::1]:5681", "[2001:db8::1]:5678"),
+            ("cp.example", "0.0.0.0:5678", "localhost", "cp.example:5678"),
+            (
+                "2001:db8::1",
+                "[::]:5678",
+                "localhost",
+                "[2001:db8::1]:5678",
+            ),
+        ] {
+            let settings = [("general.advertisedHostname", advertised)];
+            let settings = settings.iter().filter(|(_, value)| !value.is_empty());
+            let overrides = Overrides {
+                state_dir: Some("/nowhere".into()),
+                settings: settings
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+            };
+            let config = config::load(None, &[].into(), &overrides).unwrap();
+            let asked = RequestedHost::new(asked.parse().unwrap());
+            assert_eq!(reachable(&config, bound.parse().unwrap(), &asked), expected);
+        }
+    }
+}

@@ -57,6 +57,10 @@ impl<S: Sync> FromRequestParts<S> for Local {
 pub(super) struct RequestedHost(Authority);
 
 impl RequestedHost {
+    pub(super) fn new(host: Authority) -> Self {
+        Self(host)
+    }
+
     pub(super) fn as_str(&self) -> &str {
         self.0.host()
     }
@@ -96,7 +100,7 @@ pub(super) async fn check(
             ));
         }
     }
-    request.extensions_mut().insert(RequestedHost(host));
+    request.extensions_mut().insert(RequestedHost::new(host));
     Ok(next.run(request).await)
 }
 
@@ -143,6 +147,7 @@ fn is_own_name(host: &str, advertised: &Advertised) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::response::IntoResponse as _;
 
     #[test]
     fn only_clients_of_this_machine_are_from_loopback() {
@@ -161,5 +166,24 @@ mod tests {
         for peer in ["10.0.0.1:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1"] {
             assert!(!from(peer).is_from_loopback(), "{peer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_another_machine_is_told_to_commit_instead() {
+        for (peer, allowed) in [("127.0.0.1:1", true), ("10.0.0.1:1", false)] {
+            let connection = Connection {
+                local: "0.0.0.0:5681".parse().unwrap(),
+                peer: peer.parse().unwrap(),
+            };
+            let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+            parts.extensions.insert(connection);
+            let local = Local::from_request_parts(&mut parts, &()).await;
+            assert_eq!(local.is_ok(), allowed, "{peer}");
+            let answered = local.map_err(|error| error.into_response().status());
+            assert!(answered.is_ok() || answered.err() == Some(StatusCode::FORBIDDEN));
+        }
+        let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+        let unknown = Local::from_request_parts(&mut parts, &()).await;
+        assert!(unknown.is_err(), "who is not known is not let in");
     }
 }

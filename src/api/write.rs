@@ -146,7 +146,7 @@ fn refusal(title: &str, problem: NotWritten) -> ApiError {
         NotWritten::NotAdmitted(Refusal::CaChangeForbidden) => on("mtls.ca"),
         NotWritten::NotAdmitted(_) | NotWritten::Contended => conflict(),
         NotWritten::Store(_) => unwell(title, &problem, StatusCode::SERVICE_UNAVAILABLE),
-        NotWritten::Key(_) | NotWritten::Apply(_) | NotWritten::Interrupted => {
+        NotWritten::Apply(_) | NotWritten::Interrupted => {
             unwell(title, &problem, StatusCode::INTERNAL_SERVER_ERROR)
         }
     }

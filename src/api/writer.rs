@@ -16,10 +16,10 @@ use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::check::{self, Rules};
 use crate::clock;
 use crate::model::{Current, Desired, Diagnostic, Generation, MeshState};
-use crate::plan::{self, Action, CA_CHANGE_FORBIDDEN, Call, CallRefused, MeshPlan, plan_call};
+use crate::plan::{self, CA_CHANGE_FORBIDDEN, Call, CallRefused, MeshPlan, plan_call};
 use crate::state;
 use crate::store::admission::Refusal;
-use crate::store::encryption::{Vault, VaultError};
+use crate::store::encryption::Vault;
 use crate::store::{Store, StoreError, WriteError};
 
 /// How often a call is planned again when the reconciler writes the same mesh.
@@ -71,8 +71,6 @@ pub(super) enum NotWritten {
     NotAdmitted(Refusal),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the key of an authority cannot be opened")]
-    Key(#[from] VaultError),
     #[error(transparent)]
     Apply(ApplyError),
     #[error("others keep writing the same mesh")]
@@ -123,7 +121,8 @@ impl Writer {
             let applier = Applier {
                 store: self.parts.store.as_ref(),
                 vault: &self.parts.vault,
-                keys: &self.keys(&plan).await?,
+                // A call brings no provided authority.
+                keys: &OpenedKeys::new(),
                 now: clock::now(),
             };
             let written = match applier.apply(&plan, &mesh, &desired).await {
@@ -191,19 +190,6 @@ impl Writer {
             .flat_map(|mesh| check::mesh(mesh, &rules))
             .filter(|found| found.is_error() && found.resource.as_ref() == Some(&call.resource))
             .collect()
-    }
-
-    /// The keys of the provided authorities that start a new life: the store has them.
-    async fn keys(&self, plan: &MeshPlan) -> Result<OpenedKeys, NotWritten> {
-        let mut keys = OpenedKeys::new();
-        for step in &plan.steps {
-            if let Action::StageAuthority { certificate, .. } = &step.action
-                && let Some(sealed) = self.parts.store.authority_key(&certificate.id).await?
-            {
-                keys.insert(certificate.id, self.parts.vault.unseal(&sealed)?);
-            }
-        }
-        Ok(keys)
     }
 }
 

@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod crash;
 mod envoy;
+mod envoy_config;
 mod envoy_roots;
 mod garbage;
 mod golden;

@@ -14,6 +14,20 @@ use super::{Daemon, http, tls, wait};
 /// The bootstrap that the documentation gives to readers.
 const BOOTSTRAP: &str = include_str!("../../../docs/first-session/envoy.yaml");
 
+/// All from one ADS server.
+const ADS_BOOTSTRAP: &str = r"
+node: {id: NODE, cluster: test}
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
+dynamic_resources:
+  ads_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services:
+      - google_grpc: {target_uri: '127.0.0.1:PORT', stat_prefix: ads}
+  cds_config: {ads: {}, resource_api_version: V3}
+  lds_config: {ads: {}, resource_api_version: V3}
+";
+
 /// A running Envoy. Dropping it kills it.
 pub(crate) struct Envoy {
     child: Child,
@@ -88,6 +102,20 @@ impl Envoy {
             );
             text.replace(from, to)
         });
+        Self::run(dir, &bootstrap, &[])
+    }
+
+    /// Starts the Envoy with that node id on a plaintext ADS server, and waits
+    /// until its admin server answers. It drains quickly.
+    pub(crate) fn of_ads(port: u16, node: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let bootstrap = ADS_BOOTSTRAP
+            .replace("NODE", node)
+            .replace("PORT", &port.to_string());
+        Self::run(dir, &bootstrap, &["--drain-time-s", "1"])
+    }
+
+    fn run(dir: TempDir, bootstrap: &str, more: &[&str]) -> Self {
         fs::write(dir.path().join("envoy.yaml"), bootstrap).expect("a bootstrap file");
         let log = File::create(dir.path().join("envoy.log")).expect("a log file");
         let child = Command::new(program())
@@ -104,6 +132,7 @@ impl Envoy {
                 "--log-level",
                 "warning",
             ])
+            .args(more)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log file"))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use scan::NamedPath;
 
 /// The modules that compute and do nothing else: files, and folders with all in them.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "manifest",
     "check",
@@ -17,6 +17,7 @@ const PURE: [&str; 9] = [
     "transition",
     "ca",
     "dataplane/bootstrap",
+    "xds/resource",
     "xds/snapshot",
     "xds/to_envoy",
 ];

@@ -5,7 +5,9 @@
 //! place (Envoy, "In place filter chain update"): its socket stays open,
 //! connections of the old chain go on under the old rules for `--drain-time-s`
 //! and are closed then. That is how a permission that is withdrawn ends the
-//! connections that it had allowed.
+//! connections that it had allowed. Measured on Envoy 1.40: RBAC and TLS, on
+//! or off, are all changed in place; new connections meet the new rules within
+//! milliseconds, and with a drain time of 1 s the old ones end after 1 s.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;

@@ -5,8 +5,8 @@
 //! commit, [`manifest`] parses it, [`check`] judges it, [`plan`] compares it
 //! with what the [`store`] holds, [`apply`] carries the plan out, [`state`]
 //! publishes what is stored, and [`xds`] and [`api`] serve it. [`reconcile`]
-//! turns that wheel and [`app`] builds it. The types of all of it are in
-//! [`model`].
+//! turns that wheel and [`app`] builds it. [`dataplane`] is the other end, beside
+//! an Envoy. The types of all of it are in [`model`].
 
 pub mod api;
 pub mod app;

@@ -5,6 +5,10 @@
 
 use serde_json::{Value, json};
 
+/// A stream waits for the connection, which gRPC tries again as often as
+/// [`MAX_RETRY_SECONDS`] says. Envoy's own pause between two streams that
+/// failed grows to 30 seconds, and cannot be set for this client.
+const WAIT_FOR_CONNECTION: &str = r#"{"methodConfig":[{"name":[{}],"waitForReady":true}]}"#;
 /// How many connections a proxy takes at once. Envoy warns where there is no limit.
 const MAX_CONNECTIONS: u32 = 50_000;
 /// The longest pause before Envoy calls a control plane again that was away.
@@ -123,8 +127,8 @@ fn control_plane(params: &BootstrapParams<'_>) -> Value {
                     },
                 },
             }],
-            // gRPC's own pause between two connections grows to two minutes otherwise.
             "channel_args": {"args": {
+                "grpc.service_config": {"string_value": WAIT_FOR_CONNECTION},
                 "grpc.initial_reconnect_backoff_ms": {"int_value": 500},
                 "grpc.min_reconnect_backoff_ms": {"int_value": 1000},
                 "grpc.max_reconnect_backoff_ms": {"int_value": MAX_RETRY_SECONDS * 1000},
@@ -132,11 +136,6 @@ fn control_plane(params: &BootstrapParams<'_>) -> Value {
                 "grpc.keepalive_timeout_ms": {"int_value": KEEPALIVE_TIMEOUT_SECONDS * 1000},
             }},
         },
-        // The pause between two streams of a connection that stands.
-        "retry_policy": {"retry_back_off": {
-            "base_interval": "0.5s",
-            "max_interval": format!("{MAX_RETRY_SECONDS}s"),
-        }},
     })
 }
 

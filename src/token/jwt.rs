@@ -28,9 +28,11 @@ struct Payload {
     jti: String,
 }
 
+/// Signs a token with a new id, or with the id of the one that it succeeds.
 pub(super) fn sign(
     dataplane: &DataplaneId,
     valid_for: Duration,
+    succeeds: Option<&str>,
     now: Timestamp,
     key_id: u64,
     key: &EncodingKey,
@@ -47,7 +49,7 @@ pub(super) fn sign(
         aud: WINDLASS.to_owned(),
         iat,
         exp: iat.saturating_add_unsigned(seconds),
-        jti: token_id()?,
+        jti: succeeds.map_or_else(token_id, |id| Ok(id.to_owned()))?,
     };
     let mut header = Header::new(Algorithm::RS256);
     header.kid = Some(key_id.to_string());

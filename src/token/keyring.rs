@@ -150,7 +150,32 @@ impl Keyring {
             .keys
             .last_key_value()
             .ok_or_else(|| IssueError::Sign("there is no key".into()))?;
-        jwt::sign(dataplane, valid_for, now, *id, &key.private)
+        jwt::sign(dataplane, valid_for, None, now, *id, &key.private)
+    }
+
+    /// Issues the successor of a token that was just verified: for the same
+    /// dataplane, valid as long as that one was, signed with the newest key. It
+    /// keeps the id (`jti`), so that revoking it ends all of its successors.
+    ///
+    /// # Errors
+    ///
+    /// Fails when signing does.
+    pub fn renew(&self, claims: &Claims, now: Timestamp) -> Result<String, IssueError> {
+        let contents = self.contents.load();
+        let (id, key) = contents
+            .keys
+            .last_key_value()
+            .ok_or_else(|| IssueError::Sign("there is no key".into()))?;
+        let valid_for = claims.expires_at.since(claims.issued_at);
+        let token_id = Some(claims.token_id.as_str());
+        jwt::sign(
+            &claims.dataplane,
+            valid_for,
+            token_id,
+            now,
+            *id,
+            &key.private,
+        )
     }
 
     /// Verifies a token: signature, issuer, audience, times, revocation.

@@ -380,7 +380,8 @@ const METRICS: &str = "\
 `state` of `windlass_mesh_dataplanes` is `known` or `online`; of
 `windlass_authority_not_after_timestamp_seconds` it is the authority's state.
 `result` is `applied`, `unchanged`, `held_back` or `failed`. `protocol` is `sotw` or `delta`,
-`secret` is `mesh_ca` or `identity_cert`, and `code` is a gRPC code such as `unauthenticated`.
+`service` is `sds` or `ads`, `type` is a type of resources such as `secret` or `cluster`, and `code` is a
+gRPC code such as `unauthenticated`.
 A family with none of its labels seen yet is left out.
 
 | metric | type | labels | what it is |

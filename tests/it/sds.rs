@@ -1,6 +1,7 @@
 //! SDS over real TLS and HTTP/2, against a server in this process.
 
 mod auth;
+mod dataplane_service;
 mod envoy;
 mod harness;
 mod limits;

@@ -11,11 +11,18 @@ const HEADER: &str = "authorization";
 const SCHEME: &str = "bearer ";
 
 /// Verifies the token of a call, before anything else of it is looked at.
-pub(super) fn authenticate(
+pub(in crate::xds) fn authenticate(
     metadata: &MetadataMap,
     tokens: &Keyring,
     now: Timestamp,
 ) -> Result<Claims, Status> {
+    tokens
+        .verify(token(metadata)?, now)
+        .map_err(|error| Status::unauthenticated(error.to_string()))
+}
+
+/// The token that comes with a call; nothing of it is trusted yet.
+pub(in crate::xds) fn token(metadata: &MetadataMap) -> Result<&str, Status> {
     let mut values = metadata.get_all(HEADER).iter();
     let Some(value) = values.next() else {
         return Err(Status::unauthenticated(
@@ -29,17 +36,17 @@ pub(super) fn authenticate(
         .to_str()
         .map_err(|_| Status::unauthenticated("`authorization` is not text"))?
         .trim();
-    let token = match value.get(..SCHEME.len()) {
+    Ok(match value.get(..SCHEME.len()) {
         Some(scheme) if scheme.eq_ignore_ascii_case(SCHEME) => value[SCHEME.len()..].trim_start(),
         _ => value,
-    };
-    tokens
-        .verify(token, now)
-        .map_err(|error| Status::unauthenticated(error.to_string()))
+    })
 }
 
 /// The dataplane that a node says it is, if the token is that dataplane's.
-pub(super) fn authorize(claims: &Claims, node: Option<&Node>) -> Result<DataplaneId, Status> {
+pub(in crate::xds) fn authorize(
+    claims: &Claims,
+    node: Option<&Node>,
+) -> Result<DataplaneId, Status> {
     let node_id = node.map_or("", |node| node.id.as_str());
     let dataplane = DataplaneId::from_node_id(node_id).map_err(|error| {
         Status::invalid_argument(format!(

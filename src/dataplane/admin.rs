@@ -27,6 +27,15 @@ pub enum Admin {
     Socket(PathBuf),
 }
 
+impl std::fmt::Display for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "127.0.0.1:{port}"),
+            Self::Socket(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -60,7 +60,7 @@ pub async fn run(launch: &Launch, admin: &Admin, renewal: Renewal) -> Result<Exi
     info!(
         pid = envoy.pid(),
         binary = %launch.binary.display(),
-        ?admin,
+        %admin,
         "started Envoy"
     );
     let renewed = renewal.keep();

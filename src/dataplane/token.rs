@@ -114,11 +114,15 @@ impl Inspected {
 
 /// How long to wait after the control plane did not renew a token that ends in
 /// `remaining`: often enough that several attempts fit in, yet no more than
-/// one a second.
+/// one a second. What has ended is beyond renewal; someone may replace it.
 #[must_use]
 pub fn retry_in(attempt: u32, remaining: Duration) -> Duration {
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_mins(5);
+    const ENDED: Duration = Duration::from_mins(1);
+    if remaining.is_zero() {
+        return ENDED;
+    }
     let pause = FIRST.saturating_mul(2_u32.saturating_pow(attempt.min(16)));
     pause.min(LONGEST).min(remaining / 4).max(FIRST)
 }
@@ -216,6 +220,7 @@ mod tests {
         let pauses = [0, 1, 2, 20].map(|attempt| retry_in(attempt, day).as_secs());
         assert_eq!(pauses, [1, 2, 4, 300]);
         assert_eq!(retry_in(20, Duration::from_mins(1)).as_secs(), 15);
-        assert_eq!(retry_in(20, Duration::ZERO).as_secs(), 1);
+        assert_eq!(retry_in(20, Duration::from_secs(2)).as_secs(), 1);
+        assert_eq!(retry_in(0, Duration::ZERO).as_secs(), 60);
     }
 }

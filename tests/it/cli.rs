@@ -283,7 +283,7 @@ fn write_help(text: &mut String, command: &mut clap::Command) {
     let help: Vec<&str> = help.trim().lines().map(str::trim_end).collect();
     writeln!(text, "\n## {name}\n\n```text\n{}\n```", help.join("\n")).unwrap();
     for subcommand in command.get_subcommands_mut() {
-        if subcommand.get_name() != "help" {
+        if subcommand.get_name() != "help" && !subcommand.is_hide_set() {
             write_help(text, subcommand);
         }
     }

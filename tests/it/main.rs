@@ -10,6 +10,7 @@ mod api;
 mod cli;
 mod config;
 mod crash;
+mod dp;
 mod envoy;
 mod envoy_roots;
 mod garbage;

@@ -6,6 +6,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dp;
+pub(crate) mod dp_run;
 pub(crate) mod echo;
 pub(crate) mod envoy;
 pub(crate) mod http;
@@ -17,6 +18,7 @@ pub(crate) mod tls;
 pub(crate) mod wait;
 
 pub(crate) use daemon::Daemon;
+pub(crate) use dp_run::DpRun;
 pub(crate) use envoy::Envoy;
 pub(crate) use mesh_ca::MeshCa;
 pub(crate) use site::Site;

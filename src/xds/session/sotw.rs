@@ -82,9 +82,7 @@ impl Sotw {
             if self.ledger.has_wildcard() && name == WILDCARD {
                 continue;
             }
-            if let Some(holding) = self.ledger.holdings.get_mut(name.as_str()) {
-                holding.named = true;
-            } else {
+            if !self.ledger.holdings.contains_key(name.as_str()) {
                 self.ledger.need(name);
                 self.ledger.owed |= self.ledger.has_wildcard();
             }
@@ -97,7 +95,7 @@ impl Sotw {
         let kept: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let wildcard = self.ledger.wildcard;
         self.ledger.holdings.retain(|name, holding| {
-            holding.named &= kept.contains(&**name);
+            holding.named = kept.contains(&**name);
             holding.named || (wildcard && matches!(holding.state, State::Sent { .. }))
         });
     }

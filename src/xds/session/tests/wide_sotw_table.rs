@@ -178,7 +178,7 @@ fn back_to_what_was_before_a_rejection_is_a_change() {
 #[test]
 fn endpoints_are_split_at_a_megabyte_and_a_whole_state_is_not() {
     let many: Vec<String> = (0..30)
-        .map(|index| format!("{:05}", index) + &"0".repeat(100_000))
+        .map(|index| format!("{index:05}") + &"0".repeat(100_000))
         .collect();
     for (kind, letter, responses) in [(EDS, 'e', 3), (LDS, 'l', 1)] {
         let name = |index: usize| format!("{}x", char::from(b'a' + u8::try_from(index).unwrap()));

@@ -51,6 +51,10 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 const MAX_METADATA: u32 = 16 * 1024;
 /// The most streams of one connection.
 const MAX_STREAMS: u32 = 100;
+/// How much of a message may lie unread, per stream and per connection, in
+/// bytes: what a client can make the server hold.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 /// How often a connection is probed, and how long it may take to answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
@@ -135,6 +139,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .http2_max_header_list_size(MAX_METADATA)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(sds.max_decoding_message_size(MAX_MESSAGE))
         .add_service(ads.max_decoding_message_size(MAX_MESSAGE))

@@ -1,5 +1,6 @@
-//! SDS over real TLS and HTTP/2, against a server in this process.
+//! SDS and ADS over real TLS and HTTP/2, against a server in this process.
 
+mod ads;
 mod auth;
 mod dataplane_service;
 mod envoy;

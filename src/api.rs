@@ -25,6 +25,7 @@ mod diagnostics;
 mod error;
 mod guard;
 mod history;
+mod insight;
 mod resources;
 mod server;
 mod snapshot;
@@ -32,6 +33,7 @@ mod status;
 
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
+pub use insight::Insight;
 pub use resources::Items;
 pub use snapshot::StateDocument;
 pub use status::{

@@ -47,7 +47,7 @@ pub(super) async fn run<P: Protocol>(
         .subscribe(&dataplane)
         .map_err(|error| Status::not_found(error.to_string()))?;
 
-    let connection = sds.evidence.connect(dataplane.clone(), clock::now());
+    let connection = (sds.evidence).connect(dataplane.clone(), claims.expires_at, clock::now());
     let _open = OpenStream::new(&sds.metrics, P::NAME);
     tracing::info!(%dataplane, protocol = P::NAME, "stream opened");
     let stream = Stream::<P> {

@@ -238,3 +238,6 @@ async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

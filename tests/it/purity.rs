@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use scan::NamedPath;
 
 /// The modules that compute and do nothing else: files, and folders with all in them.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "model",
     "manifest",
     "check",
     "plan",
     "transition",
     "ca",
+    "xds/evidence/record",
     "xds/snapshot",
     "xds/to_envoy",
 ];
@@ -24,7 +25,7 @@ const PURE: [&str; 8] = [
 const PURE_SESSION: &str = "xds/session";
 
 /// What a pure module does not name: the beginnings of paths.
-const BANNED: [&str; 62] = [
+const BANNED: [&str; 64] = [
     // The runtime, the network and the databases.
     "tokio",
     "tokio_stream",
@@ -79,6 +80,7 @@ const BANNED: [&str; 62] = [
     "crate::apply",
     "crate::cli",
     "crate::config",
+    "crate::dataplane",
     "crate::reconcile",
     "crate::source",
     "crate::state",
@@ -86,6 +88,7 @@ const BANNED: [&str; 62] = [
     "crate::telemetry",
     "crate::token",
     "crate::xds::accept",
+    "crate::xds::dataplane_service",
     "crate::xds::evidence",
     "crate::xds::index",
     "crate::xds::leaf",

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Generation, Origin, StoredResource};
-use crate::store::{MeshWrite, Operation};
 use crate::xds::evidence::record::MAX_VERSION;
+use crate::xds::fixtures::store_of_web as store;
 use crate::xds::resource::ResourceType;
 
 const TYPES: [ResourceType; 3] = [
@@ -18,28 +17,6 @@ const TYPES: [ResourceType; 3] = [
 
 fn restored(replica: &str) -> Arc<EvidenceBoard> {
     Arc::new(EvidenceBoard::restore(Evidence::new(), replica))
-}
-
-/// A store that knows the dataplane `demo/web`.
-async fn store() -> MemoryStore {
-    let store = MemoryStore::new();
-    let resources = [
-        serde_json::json!({"type": "Mesh", "name": "demo"}),
-        serde_json::json!({"type": "Dataplane", "mesh": "demo", "name": "web", "networking":
-            {"address": "127.0.0.1", "gateway": {"tags": {"service": "web"}}}}),
-    ];
-    let put = |value| {
-        let resource = serde_json::from_value(value).unwrap();
-        Operation::PutResource(StoredResource::new(resource, Origin::Api {}))
-    };
-    let write = MeshWrite {
-        mesh: "demo".parse().unwrap(),
-        expected: Generation(0),
-        operations: resources.map(put).into(),
-        history: None,
-    };
-    store.write(&write).await.unwrap();
-    store
 }
 
 async fn stored(store: &MemoryStore) -> Arc<ProxyEvidence> {

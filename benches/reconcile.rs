@@ -132,6 +132,7 @@ async fn reconciler(folder: &Path) -> Reconciler {
         evidence: Arc::new(EvidenceBoard::default()),
         metrics: Arc::new(Metrics::new()),
         sync: Arc::new(Notify::new()),
+        written: Arc::default(),
     };
     Reconciler::new(parts, current, None)
 }

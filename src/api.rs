@@ -1,7 +1,8 @@
 //! REST, admin server and diagnostics.
 //!
-//! Handlers read immutable snapshots and never wait for the reconciler or a
-//! proxy. Writes are not part of this version: Git is the way.
+//! Handlers that read do so from immutable snapshots, and wait for neither the
+//! reconciler nor a proxy. Those that write go the way of a commit, through the
+//! one [`Writer`], and leave alone what Git owns.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -20,9 +21,11 @@ use crate::telemetry::Metrics;
 use crate::token::Keyring;
 
 mod admin;
+mod bootstrap;
 mod catalog;
 mod diagnostics;
 mod error;
+mod form;
 mod guard;
 mod history;
 mod insight;
@@ -30,6 +33,8 @@ mod resources;
 mod server;
 mod snapshot;
 mod status;
+mod write;
+mod writer;
 
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
@@ -40,6 +45,7 @@ pub use status::{
     AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status,
     TransitionStatus,
 };
+pub use writer::{Writer, WriterParts};
 
 /// Asks the xDS server what proxies have acknowledged.
 pub type EvidenceSource = Arc<dyn Fn() -> Evidence + Send + Sync>;
@@ -53,6 +59,8 @@ pub struct ApiContext {
     pub reports: ReportWatch,
     /// What proxies have acknowledged.
     pub evidence: EvidenceSource,
+    /// Changes what the store holds.
+    pub writer: Arc<Writer>,
     /// Signs dataplane tokens.
     pub tokens: Arc<Keyring>,
     /// Holds the history.
@@ -90,6 +98,8 @@ pub async fn serve_api(
         .merge(history::routes())
         .merge(catalog::routes())
         .merge(snapshot::routes())
+        .merge(bootstrap::routes())
+        .merge(write::routes())
         .with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
     Ok(())

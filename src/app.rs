@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::api::{self, ApiContext};
+use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
 use crate::model::SourceName;
@@ -81,9 +82,9 @@ impl App {
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
         publisher.publish(Arc::clone(&current)).await;
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
-        let status = store.source_status(&name).await?;
-        let applied = status.and_then(|status| status.applied);
-        let sync = Arc::new(Notify::new());
+        let applied = store.source_status(&name).await?;
+        let applied = applied.and_then(|status| status.applied);
+        let (sync, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let parts = Parts {
             cache_dir: config.state_dir.join("repositories"),
             source,
@@ -96,6 +97,7 @@ impl App {
             evidence: Arc::clone(&evidence),
             metrics: Arc::clone(&metrics),
             sync: Arc::clone(&sync),
+            written: Arc::clone(&written),
         };
         let reconciler = Reconciler::new(parts, current, applied);
         let (reports, ready) = (reconciler.reports(), reconciler.ready());
@@ -115,10 +117,20 @@ impl App {
             metrics: xds_metrics,
         };
         let kept = Arc::clone(&store);
+        let evidence: EvidenceSource = Arc::new(move || evidence.snapshot());
+        let writer = Writer::new(WriterParts {
+            store: Arc::clone(&store),
+            vault,
+            serving: serving.clone(),
+            evidence: Arc::clone(&evidence),
+            written,
+            leaf_lifetime: config.ca.leaf_lifetime,
+        });
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
-            evidence: Arc::new(move || evidence.snapshot()),
+            evidence,
+            writer: Arc::new(writer),
             tokens,
             store,
             metrics,
@@ -143,23 +155,12 @@ impl App {
             "xds",
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
         );
-        app.spawn("xds certificate", {
-            let shutdown = shutdown.clone();
-            always(async move {
-                shutdown.run_until_cancelled(identity.keep_fresh()).await;
-            })
-        });
-        app.spawn(
-            "api",
-            api::serve_api(listeners.api, context.clone(), shutdown.clone()),
-        );
-        app.spawn(
-            "admin",
-            api::serve_admin(listeners.admin, context.clone(), shutdown.clone()),
-        );
-        app.spawn(
-            "diagnostics",
-            api::serve_diagnostics(listeners.diagnostics, context, shutdown),
+        app.spawn("xds certificate", keep_fresh(identity, shutdown));
+        app.spawn_http(
+            listeners.api,
+            listeners.admin,
+            listeners.diagnostics,
+            &context,
         );
         app.tasks.close();
         Ok(app)
@@ -211,6 +212,24 @@ impl App {
         info!("stopped");
     }
 
+    /// Runs the three HTTP servers.
+    fn spawn_http(
+        &self,
+        api: TcpListener,
+        admin: TcpListener,
+        diagnostics: TcpListener,
+        context: &ApiContext,
+    ) {
+        let own = || (context.clone(), self.shutdown.clone());
+        let (context, shutdown) = own();
+        self.spawn("api", api::serve_api(api, context, shutdown));
+        let (context, shutdown) = own();
+        self.spawn("admin", api::serve_admin(admin, context, shutdown));
+        let (context, shutdown) = own();
+        let diagnostics = api::serve_diagnostics(diagnostics, context, shutdown);
+        self.spawn("diagnostics", diagnostics);
+    }
+
     /// Runs a part. One that ends before the daemon does takes it with it:
     /// half a control plane is worse than a restart.
     fn spawn<E>(
@@ -250,6 +269,14 @@ fn xds_config(config: &Config) -> XdsConfig {
         leaf_lifetime: config.ca.leaf_lifetime,
         leaf_key: config.ca.leaf_key,
     }
+}
+
+async fn keep_fresh(
+    identity: Arc<ServerIdentity>,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
+    shutdown.run_until_cancelled(identity.keep_fresh()).await;
+    Ok(())
 }
 
 /// A part that does not fail.

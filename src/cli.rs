@@ -14,6 +14,7 @@ pub use self::terminal::Terminal;
 mod client;
 mod completion;
 mod diagnostics;
+mod dp;
 mod error;
 mod generate;
 mod get;
@@ -51,6 +52,7 @@ enum Command {
     Inspect(inspect::Args),
     Status(status::Args),
     History(history::Args),
+    Dp(dp::Args),
     Completion(completion::Args),
 }
 
@@ -103,6 +105,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(args, terminal),
             Command::Status(args) => status::run(args, terminal),
             Command::History(args) => history::run(args, terminal),
+            Command::Dp(args) => dp::run(args, terminal),
             Command::Completion(args) => completion::run(args, terminal),
         }
     }

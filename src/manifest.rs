@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 pub use self::revision::Manifest;
+pub use self::single::parse_resource;
 pub use self::write::{provided_ca_yaml, to_yaml};
 use crate::model::{Diagnostic, RepositoryPolicy, SourceName};
 
@@ -22,6 +23,7 @@ mod policy;
 mod provided_ca;
 mod reader;
 mod revision;
+mod single;
 mod write;
 mod yaml;
 

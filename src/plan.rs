@@ -16,6 +16,7 @@ use crate::model::{
 
 mod authorization;
 mod baseline;
+mod call;
 pub mod codes;
 mod compute;
 mod deletion;
@@ -23,6 +24,7 @@ mod describe;
 pub mod render;
 
 pub use baseline::baseline;
+pub use call::{Call, CallRefused, plan_call};
 pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
 pub use describe::Summary;
 

@@ -64,6 +64,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Asks for a pass now.
     pub sync: Arc<Notify>,
+    /// Says that someone else in this process wrote to the store.
+    pub written: Arc<Notify>,
 }
 
 /// The reconciler of one source.
@@ -162,11 +164,44 @@ impl Reconciler {
                     wait
                 }
             };
+            // What is held back may wait for what others write.
+            let held_back = outcome == Pass::Settled && !self.scope.is_empty();
+            let rested = self.rest(Instant::now() + wait, held_back);
+            if shutdown.run_until_cancelled(rested).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next pass. What others write meanwhile is served at once,
+    /// and is a reason for a pass where something is held back.
+    async fn rest(&mut self, until: Instant, held_back: bool) {
+        loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = moved(self.watch.as_ref()) => {}
-                () = self.parts.sync.notified() => {}
-                () = tokio::time::sleep_until(Instant::now() + wait) => {}
+                () = moved(self.watch.as_ref()) => return,
+                () = self.parts.sync.notified() => return,
+                () = tokio::time::sleep_until(until) => return,
+                () = self.parts.written.notified() => {}
+            }
+            // A pass begins with what failed here.
+            if self.refresh().await.is_err() || held_back {
+                return;
+            }
+        }
+    }
+
+    /// Does slow work, and serves what others write meanwhile.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let written = Arc::clone(&self.parts.written);
+        loop {
+            tokio::select! {
+                done = work.as_mut() => return done,
+                () = written.notified() => {}
+            }
+            if let Err(error) = self.refresh().await {
+                let error = crate::telemetry::chain(&error).to_string();
+                tracing::warn!(error, "what was written is not served yet");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! SDS (and later ADS): what proxies are told, and what they answer.
+//! SDS and ADS: what proxies are told, and what they answer.
 //!
 //! A published state becomes a proxy's view in [`snapshot`], gets its leaf
 //! from [`leaf`] and reaches the proxy's streams through [`index`]. On a
@@ -23,6 +23,7 @@ pub mod to_envoy;
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -43,7 +44,7 @@ use crate::token::Keyring;
 use dataplane_service::DataplaneService;
 use index::Index;
 use leaf::LeafCache;
-use server::Sds;
+use server::{Shared, Xds};
 
 /// The largest message of a proxy, in bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -124,20 +125,22 @@ pub async fn serve(
     let rng = StdRng::from_os_rng();
     let leaves = Arc::new(LeafCache::new(config.leaf_lifetime, config.leaf_key, rng));
     let index = Arc::new(Index::new(state, leaves.clone()));
-    let sds = Sds {
+    let xds = Xds(Arc::new(Shared {
         index: index.clone(),
         tokens: tokens.clone(),
         evidence: evidence.clone(),
         metrics,
         shutdown: shutdown.clone(),
-    };
-    let service = SecretDiscoveryServiceServer::new(sds).max_decoding_message_size(MAX_MESSAGE);
+    }));
+    let sds = SecretDiscoveryServiceServer::new(xds.clone());
+    let ads = AggregatedDiscoveryServiceServer::new(xds);
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .http2_max_header_list_size(MAX_METADATA)
         .max_concurrent_streams(MAX_STREAMS)
-        .add_service(service)
+        .add_service(sds.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(ads.max_decoding_message_size(MAX_MESSAGE))
         .add_service(DataplaneService::new(index.clone(), tokens.clone()))
         .serve_with_incoming_shutdown(
             accept::incoming(listener, tls, shutdown.clone()),

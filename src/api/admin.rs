@@ -14,6 +14,7 @@ use tracing::{error, info};
 
 use super::ApiContext;
 use super::error::{ApiError, Cause};
+use super::form;
 use crate::clock;
 use crate::model::{DataplaneId, HumanDuration};
 use crate::telemetry;
@@ -42,8 +43,7 @@ async fn issue(
     State(ctx): State<ApiContext>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<String, ApiError> {
-    let body =
-        body.map_err(|rejection| ApiError::new(rejection.status(), TITLE, rejection.body_text()))?;
+    let body = form::body(TITLE, body)?;
     let (dataplane, valid_for) = parse(&body).map_err(|causes| ApiError::invalid(TITLE, causes))?;
     let token = ctx
         .tokens
@@ -64,16 +64,10 @@ async fn issue(
 }
 
 fn parse(body: &[u8]) -> Result<(DataplaneId, Duration), Vec<Cause>> {
-    let refuse = |problem: String| vec![Cause::new(".", format!("not a valid request: {problem}"))];
-    // Serde would take a list for the fields in their order.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(refuse("must be a JSON object".to_owned()));
-    }
-    let form: TokenForm =
-        serde_json::from_slice(body).map_err(|error| refuse(error.to_string()))?;
+    let form: TokenForm = form::read(body)?;
     let mut causes = Vec::new();
-    let name = required(&form.name, "name", &mut causes);
-    let mesh = required(&form.mesh, "mesh", &mut causes);
+    let name = form::name(&form.name, "name", &mut causes);
+    let mesh = form::name(&form.mesh, "mesh", &mut causes);
     let valid_for = lifetime(&form.valid_for, &mut causes);
     match (name, mesh) {
         (Some(name), Some(mesh)) if causes.is_empty() => {
@@ -81,24 +75,6 @@ fn parse(body: &[u8]) -> Result<(DataplaneId, Duration), Vec<Cause>> {
         }
         _ => Err(causes),
     }
-}
-
-fn required<T: std::str::FromStr<Err = crate::model::InvalidName>>(
-    value: &Value,
-    field: &str,
-    causes: &mut Vec<Cause>,
-) -> Option<T> {
-    let problem = match value {
-        Value::Null => "cannot be empty".to_owned(),
-        Value::String(text) if text.is_empty() => "cannot be empty".to_owned(),
-        Value::String(text) => match text.parse() {
-            Ok(name) => return Some(name),
-            Err(error) => error.problem().to_owned(),
-        },
-        _ => "must be a string".to_owned(),
-    };
-    causes.push(Cause::new(field, problem));
-    None
 }
 
 fn lifetime(value: &Value, causes: &mut Vec<Cause>) -> Duration {

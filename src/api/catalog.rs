@@ -1,8 +1,6 @@
 //! Where the other servers are, and the CA that the xDS server is known by.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -10,6 +8,8 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::ApiContext;
+use super::bootstrap::reachable;
+use super::guard::RequestedHost;
 use crate::config::Config;
 
 /// The servers of a control plane.
@@ -62,8 +62,11 @@ pub(super) fn routes() -> Router<ApiContext> {
         .route("/xds-ca.pem", get(xds_ca))
 }
 
-async fn catalog(State(ctx): State<ApiContext>) -> Json<Catalog> {
-    Json(Catalog::of(&ctx.config))
+async fn catalog(
+    State(ctx): State<ApiContext>,
+    Extension(host): Extension<RequestedHost>,
+) -> Json<Catalog> {
+    Json(Catalog::of(&ctx.config, &host))
 }
 
 async fn xds_ca(State(ctx): State<ApiContext>) -> impl IntoResponse {
@@ -74,12 +77,12 @@ async fn xds_ca(State(ctx): State<ApiContext>) -> impl IntoResponse {
 }
 
 impl Catalog {
-    fn of(config: &Config) -> Self {
+    fn of(config: &Config, asked: &RequestedHost) -> Self {
         let admin = format!("http://{}", config.admin_local);
         Self {
             apis: CatalogApis {
                 bootstrap: BootstrapApi {
-                    url: public_url(config),
+                    url: format!("http://{}", reachable(config, config.api, asked)),
                 },
                 dataplane_token: DataplaneTokenApi {
                     local_url: admin.clone(),
@@ -90,24 +93,5 @@ impl Catalog {
                 },
             },
         }
-    }
-}
-
-/// The API's URL as others reach it.
-fn public_url(config: &Config) -> String {
-    let port = config.api.port();
-    match &config.advertised_hostname {
-        Some(name) => match name.parse::<IpAddr>() {
-            Ok(ip) => format!("http://{}", SocketAddr::new(ip, port)),
-            Err(_) => format!("http://{name}:{port}"),
-        },
-        // Nobody can call 0.0.0.0.
-        None if config.api.ip().is_unspecified() => {
-            format!(
-                "http://{}",
-                SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
-            )
-        }
-        None => format!("http://{}", config.api),
     }
 }

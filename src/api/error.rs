@@ -1,9 +1,11 @@
 //! The one shape of every refusal.
 
 use axum::Json;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+
+use crate::model::Diagnostic;
 
 /// The body of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,15 @@ impl ApiError {
     }
 }
 
+impl From<Diagnostic> for Cause {
+    fn from(found: Diagnostic) -> Self {
+        Self {
+            field: found.field,
+            message: found.message,
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(self.body)).into_response()
@@ -83,16 +94,10 @@ pub(super) async fn unknown_path(uri: Uri) -> ApiError {
 }
 
 /// Answers where a route is, but not for the method.
-pub(super) async fn method_not_allowed(method: Method) -> ApiError {
-    let details = if method.is_safe() {
-        "The method is not allowed here; the Allow header names those that are"
-    } else {
-        "The method is not allowed here. Writes through the API come with a later version: \
-         commit the change to the Git repository instead"
-    };
+pub(super) async fn method_not_allowed() -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "Could not process the request",
-        details,
+        "The method is not allowed here; the Allow header names those that are",
     )
 }

@@ -7,8 +7,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Extension, FromRequestParts, Request, State};
 use axum::http::header::{HOST, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
@@ -30,6 +31,41 @@ impl Connection {
     }
 }
 
+/// A client on this machine. Others read only.
+#[derive(Debug)]
+pub(super) struct Local;
+
+impl<S: Sync> FromRequestParts<S> for Local {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let connection = parts.extensions.get::<Connection>();
+        if connection.is_some_and(|connection| connection.is_from_loopback()) {
+            return Ok(Self);
+        }
+        Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            TITLE,
+            "From other machines the API is read-only: commit the change to the Git repository, \
+             or make the call on the control plane's own machine",
+        ))
+    }
+}
+
+/// The host that a request is for, in the words of who sent it; an IPv6 address in brackets.
+#[derive(Debug, Clone)]
+pub(super) struct RequestedHost(Authority);
+
+impl RequestedHost {
+    pub(super) fn new(host: Authority) -> Self {
+        Self(host)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.host()
+    }
+}
+
 /// The host name, beside `localhost` and addresses, that requests may name.
 #[derive(Debug, Clone)]
 pub(super) struct Advertised(pub(super) Option<Arc<str>>);
@@ -40,7 +76,7 @@ const TITLE: &str = "Could not process the request";
 pub(super) async fn check(
     State(advertised): State<Advertised>,
     Extension(connection): Extension<Connection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let host = requested_host(&request)?;
@@ -64,6 +100,7 @@ pub(super) async fn check(
             ));
         }
     }
+    request.extensions_mut().insert(RequestedHost::new(host));
     Ok(next.run(request).await)
 }
 
@@ -110,6 +147,7 @@ fn is_own_name(host: &str, advertised: &Advertised) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::response::IntoResponse as _;
 
     #[test]
     fn only_clients_of_this_machine_are_from_loopback() {
@@ -128,5 +166,24 @@ mod tests {
         for peer in ["10.0.0.1:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1"] {
             assert!(!from(peer).is_from_loopback(), "{peer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_another_machine_is_told_to_commit_instead() {
+        for (peer, allowed) in [("127.0.0.1:1", true), ("10.0.0.1:1", false)] {
+            let connection = Connection {
+                local: "0.0.0.0:5681".parse().unwrap(),
+                peer: peer.parse().unwrap(),
+            };
+            let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+            parts.extensions.insert(connection);
+            let local = Local::from_request_parts(&mut parts, &()).await;
+            assert_eq!(local.is_ok(), allowed, "{peer}");
+            let answered = local.map_err(|error| error.into_response().status());
+            assert!(answered.is_ok() || answered.err() == Some(StatusCode::FORBIDDEN));
+        }
+        let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+        let unknown = Local::from_request_parts(&mut parts, &()).await;
+        assert!(unknown.is_err(), "who is not known is not let in");
     }
 }

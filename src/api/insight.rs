@@ -9,7 +9,7 @@ use crate::model::{
     AuthorityId, BundleId, Dataplane, MeshState, Nack, ProxyEvidence, ResourceName, Timestamp,
 };
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
-use crate::xds::snapshot::{TrustBundle, View};
+use crate::xds::snapshot::TrustBundle;
 
 /// What is known of one dataplane's proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,19 +46,16 @@ impl Insight {
         mesh: &'a MeshState,
         evidence: impl Fn(&Dataplane) -> Option<&'a Arc<ProxyEvidence>>,
     ) -> Vec<Self> {
-        let bundle = TrustBundle::of(mesh).map(Arc::new);
+        let wanted = Wanted::of(mesh);
         mesh.dataplanes()
-            .map(|dataplane| {
-                let view = View::of(mesh, dataplane, bundle.as_ref());
-                match evidence(dataplane) {
-                    Some(proxy) => Self::of(proxy, &view),
-                    None => Self::none(dataplane.name.clone()),
-                }
+            .map(|dataplane| match evidence(dataplane) {
+                Some(proxy) => Self::of(proxy, &wanted),
+                None => Self::none(dataplane.name.clone()),
             })
             .collect()
     }
 
-    fn of(proxy: &ProxyEvidence, view: &View) -> Self {
+    fn of(proxy: &ProxyEvidence, wanted: &Wanted) -> Self {
         Self {
             name: proxy.dataplane.name.clone(),
             connected_since: proxy.connected_since,
@@ -69,7 +66,7 @@ impl Insight {
             leaf_expires_at: proxy.leaf_not_after,
             token_expires_at: proxy.token_expires_at,
             versions: proxy.versions.clone(),
-            out_of_sync: out_of_sync(proxy, view),
+            out_of_sync: out_of_sync(proxy, wanted),
             last_nack: proxy.last_nack.clone(),
         }
     }
@@ -92,18 +89,36 @@ impl Insight {
     }
 }
 
-fn out_of_sync(proxy: &ProxyEvidence, view: &View) -> BTreeSet<String> {
-    let bundle = view.bundle.as_ref().map(|bundle| bundle.id);
-    let issuer = view.leaf.as_ref().map(|leaf| leaf.issuer);
-    // Without mTLS it needs neither, and may keep what it has.
-    let lacks = |wanted: bool, name: &str| wanted.then(|| name.to_owned());
-    let secrets = [
-        lacks(bundle.is_some() && bundle != proxy.bundle, MESH_CA),
-        lacks(
-            issuer.is_some() && issuer != proxy.leaf_issuer,
-            IDENTITY_CERT,
-        ),
-    ];
+/// What every proxy of a mesh should hold now. Without mTLS it needs neither,
+/// and may keep what it has.
+struct Wanted {
+    bundle: Option<BundleId>,
+    issuer: Option<AuthorityId>,
+}
+
+impl Wanted {
+    fn of(mesh: &MeshState) -> Self {
+        if !mesh.mesh().is_some_and(|mesh| mesh.mtls.enabled) {
+            return Self {
+                bundle: None,
+                issuer: None,
+            };
+        }
+        Self {
+            bundle: TrustBundle::of(mesh).map(|bundle| bundle.id),
+            issuer: mesh.active_authority().map(|authority| authority.id),
+        }
+    }
+}
+
+fn out_of_sync(proxy: &ProxyEvidence, wanted: &Wanted) -> BTreeSet<String> {
+    let lacks_bundle = wanted.bundle.is_some() && wanted.bundle != proxy.bundle;
+    let lacks_leaf = wanted.issuer.is_some() && wanted.issuer != proxy.leaf_issuer;
+    let secrets = [(lacks_bundle, MESH_CA), (lacks_leaf, IDENTITY_CERT)];
+    let lacking = secrets.into_iter().filter(|(is_lacking, _)| *is_lacking);
     let rejected = proxy.rejected.keys().chain(&proxy.refused).cloned();
-    secrets.into_iter().flatten().chain(rejected).collect()
+    lacking
+        .map(|(_, name)| name.to_owned())
+        .chain(rejected)
+        .collect()
 }

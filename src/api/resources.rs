@@ -75,7 +75,7 @@ fn mesh_not_found() -> ApiError {
     ApiError::not_found("Could not retrieve the mesh")
 }
 
-fn kind_of(collection: &str) -> Result<Kind, ApiError> {
+pub(super) fn kind_of(collection: &str) -> Result<Kind, ApiError> {
     match collection {
         "traffic-permissions" => Ok(Kind::TrafficPermission),
         "dataplanes" => Ok(Kind::Dataplane),

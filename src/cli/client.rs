@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::http::Uri;
+use ureq::http::{StatusCode, Uri};
 use ureq::{Agent, Body};
 
 use super::output::printable;
@@ -110,6 +110,11 @@ impl Client {
             || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// The host of the address; an IPv6 address stands in brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The address, without a slash at the end.
     pub(crate) fn base(&self) -> &str {
         &self.base
@@ -119,11 +124,32 @@ impl Client {
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         let url = format!("{}{path}", self.base);
         let text = self.answer(&url, self.agent.get(&url).call())?;
-        serde_json::from_str(&text).map_err(|source| {
-            let error = CallError::Format { url, source };
-            CliError::new(ErrorKind::Unavailable, error)
-                .hint("does another program, or another version, listen there?")
-        })
+        parse(url, &text)
+    }
+
+    /// `GET`s a JSON document that may not be there.
+    pub(crate) fn get_if_any<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, CliError> {
+        let url = format!("{}{path}", self.base);
+        let (status, text) = self.fetch(&url, self.agent.get(&url).call())?;
+        match status {
+            StatusCode::NOT_FOUND if is_refusal(&text) => Ok(None),
+            status if status.is_success() => parse(url, &text).map(Some),
+            status => Err(refusal(&url, status.as_u16(), &text)),
+        }
+    }
+
+    /// `PUT`s a JSON document.
+    pub(crate) fn put(&self, path: &str, body: &impl Serialize) -> Result<Put, CliError> {
+        let url = format!("{}{path}", self.base);
+        let (status, text) = self.fetch(&url, self.agent.put(&url).send_json(body))?;
+        match status {
+            StatusCode::CONFLICT => Ok(Put::Conflict(refusal(&url, status.as_u16(), &text))),
+            status if status.is_success() => Ok(Put::Done),
+            status => Err(refusal(&url, status.as_u16(), &text)),
+        }
     }
 
     /// `POST`s a JSON document and returns the text that is answered.
@@ -137,6 +163,20 @@ impl Client {
         url: &str,
         sent: Result<ureq::http::Response<Body>, ureq::Error>,
     ) -> Result<String, CliError> {
+        let (status, text) = self.fetch(url, sent)?;
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(refusal(url, status.as_u16(), &text))
+        }
+    }
+
+    /// An answer of whatever status.
+    fn fetch(
+        &self,
+        url: &str,
+        sent: Result<ureq::http::Response<Body>, ureq::Error>,
+    ) -> Result<(StatusCode, String), CliError> {
         let mut response = sent.map_err(|source| {
             let base = self.base.clone();
             CliError::new(
@@ -155,12 +195,30 @@ impl Client {
                 let url = url.to_owned();
                 CliError::new(ErrorKind::Unavailable, CallError::BrokenOff { url, source })
             })?;
-        if status.is_success() {
-            Ok(text)
-        } else {
-            Err(refusal(url, status.as_u16(), &text))
-        }
+        Ok((status, text))
     }
+}
+
+/// How a `PUT` ended that did not fail.
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// The resource is as it was sent.
+    Done,
+    /// It is someone else's; the refusal says whose.
+    Conflict(CliError),
+}
+
+fn parse<T: DeserializeOwned>(url: String, text: &str) -> Result<T, CliError> {
+    serde_json::from_str(text).map_err(|source| {
+        let error = CallError::Format { url, source };
+        CliError::new(ErrorKind::Unavailable, error)
+            .hint("does another program, or another version, listen there?")
+    })
+}
+
+/// Whether a control plane refused, rather than something else that listens there.
+fn is_refusal(text: &str) -> bool {
+    serde_json::from_str::<ErrorBody>(text).is_ok()
 }
 
 /// A refused request as the reference prints it: title, details, causes.

@@ -206,7 +206,7 @@ fn entry<'n, 'a>(root: &'n Node<'a>, name: &str) -> Option<At<'n, 'a>> {
     })
 }
 
-fn text_of<'n>(root: &'n Node<'_>, name: &str) -> Option<&'n str> {
+pub(super) fn text_of<'n>(root: &'n Node<'_>, name: &str) -> Option<&'n str> {
     match &entry(root, name)?.node.value {
         Value::Text(text) => Some(text),
         _ => None,

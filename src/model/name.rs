@@ -170,6 +170,14 @@ impl MeshName {
     }
 }
 
+impl SourceName {
+    /// Stands in for the source where calls of the API say what is desired.
+    #[must_use]
+    pub fn api() -> Self {
+        Self(Arc::from("api"))
+    }
+}
+
 /// A dataplane of a mesh. Its `Display` form is `<mesh>/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DataplaneId {

@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{AuthorizationChange, Change, Verdict};
 use crate::model::{
-    Dataplane, DesiredMesh, Kind, MeshState, Resource, ServiceMatch, ServiceName, TrafficPermission,
+    Dataplane, DesiredMesh, Kind, MeshState, Resource, ResourceKey, ServiceMatch, ServiceName,
+    TrafficPermission,
 };
 
 /// Beyond this many pairs, a change is told by its selectors instead.
@@ -27,7 +28,10 @@ pub(super) fn changes(
         wanted
             .and_then(DesiredMesh::mesh)
             .is_some_and(|mesh| mesh.mtls.enabled),
-        wanted.into_iter().flat_map(DesiredMesh::permissions),
+        wanted
+            .into_iter()
+            .flat_map(DesiredMesh::permissions)
+            .chain(kept_of_others(current, wanted, changes)),
     );
     let exists = (
         current.mesh().is_some(),
@@ -96,6 +100,29 @@ pub(super) fn changes(
             })
         })
         .collect()
+}
+
+/// The permissions that stay though nobody wants them here: the API or another
+/// source owns them.
+fn kept_of_others<'a>(
+    current: &'a MeshState,
+    wanted: Option<&'a DesiredMesh>,
+    changes: &[Change],
+) -> impl Iterator<Item = &'a TrafficPermission> {
+    let is_wanted = move |key| wanted.is_some_and(|wanted| wanted.resources.contains_key(key));
+    let deleted: BTreeSet<ResourceKey> = changes
+        .iter()
+        .filter(|change| change.after.is_none())
+        .map(|change| change.resource.clone())
+        .collect();
+    current
+        .resources
+        .iter()
+        .filter(move |(key, _)| !is_wanted(key) && !deleted.contains(*key))
+        .filter_map(|(_, stored)| match &stored.resource {
+            Resource::TrafficPermission(permission) => Some(permission),
+            _ => None,
+        })
 }
 
 type Pair = (ServiceMatch, ServiceMatch);

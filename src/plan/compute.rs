@@ -202,7 +202,7 @@ impl Difference {
 
 /// What is done about the differences, in order: authorities, the Mesh,
 /// deletions with dependents first, then what refers to the Mesh.
-fn actions(
+pub(super) fn actions(
     current: &MeshState,
     wanted: Option<&DesiredMesh>,
     changes: &[Change],
@@ -265,7 +265,7 @@ fn mesh_action(current: &MeshState, wanted: &DesiredMesh, changes: &[Change]) ->
     })
 }
 
-fn number(actions: Vec<Action>) -> Vec<Step> {
+pub(super) fn number(actions: Vec<Action>) -> Vec<Step> {
     (1..)
         .zip(actions)
         .map(|(number, action)| Step {

@@ -71,7 +71,7 @@ impl Reconciler {
     }
 
     /// Takes in what others wrote to the store.
-    async fn refresh(&mut self) -> Result<(), Failure> {
+    pub(super) async fn refresh(&mut self) -> Result<(), Failure> {
         let generation = self.parts.store.generation().await?;
         if generation == self.current.generation {
             if self.unusable {
@@ -103,17 +103,18 @@ impl Reconciler {
             gathering
         } else {
             let config = self.repository_config();
-            let opened = blocking(move || Repository::open(&config)).await?;
+            let opened = blocking(move || Repository::open(&config));
+            let opened = self.meanwhile(opened).await?;
             self.new_gathering(opened?)
         };
         // Watching starts before looking, so that no commit falls in between.
         let watch = self.watch.take();
-        let (gathering, watch, head) = blocking(move || {
+        let looked = blocking(move || {
             let watch = watch.or_else(|| gathering.repository.watch());
             let head = gathering.repository.fetch();
             (gathering, watch, head)
-        })
-        .await?;
+        });
+        let (gathering, watch, head) = self.meanwhile(looked).await?;
         self.gathering = Some(gathering);
         let head = head?;
         // The watch of a repository that does not answer may watch what is gone.
@@ -129,14 +130,14 @@ impl Reconciler {
     pub(super) async fn gather(&mut self, revision: Revision) -> Result<Option<Touched>, Failure> {
         let mut gathering = self.gathering.take().ok_or(Failure::Interrupted)?;
         let now = clock::now();
-        let (gathering, loaded): (Gathering, _) = blocking(move || {
+        let work = blocking(move || {
             let loaded = gathering.load(&revision, now);
             if matches!(loaded, Ok(None)) {
                 gathering.state.recheck(now);
             }
             (gathering, loaded)
-        })
-        .await?;
+        });
+        let (gathering, loaded): (Gathering, _) = self.meanwhile(work).await?;
         self.gathering = Some(gathering);
         Ok(loaded?)
     }
@@ -218,7 +219,10 @@ impl Reconciler {
             match applier.apply(mesh, &before, desired).await {
                 Ok(written) => {
                     info!(mesh = %mesh.mesh, generation = %written.generation, steps = mesh.steps.len(), "applied");
-                    current.generation = written.generation;
+                    // What lies in a gap was written by others and is yet to be taken in.
+                    if written.generation.0 == current.generation.0 + 1 {
+                        current.generation = written.generation;
+                    }
                     match written.mesh {
                         Some(state) => current.meshes.insert(mesh.mesh.clone(), state),
                         None => current.meshes.remove(&mesh.mesh),

@@ -1,9 +1,10 @@
 //! Who has to be told what: from published states to one `watch` per proxy.
 //!
-//! [`Index::run`] compares each published state with the one before, looks
-//! only at meshes that changed and wakes only proxies whose view did. A proxy
-//! is in the index while it has a stream; its feeder adds the leaf to the view
-//! and renews it.
+//! [`Index::run`] advances the [`MeshView`] of each mesh that has proxies to
+//! the published state, makes the views of those proxies that the change may
+//! have touched and wakes only those whose view it did. A proxy is in the
+//! index while it has a stream; its feeder adds the leaf to the view and renews
+//! it.
 
 mod feeder;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::leaf::LeafCache;
-use super::snapshot::{Snapshot, TrustBundle, View};
+use super::snapshot::{MeshView, Snapshot, Touched, View};
 use crate::ca::Signer;
 use crate::model::{DataplaneId, MeshName, MeshState, ResourceName};
 use crate::state::{Serving, Watch};
@@ -44,16 +45,11 @@ enum Target {
 }
 
 impl Target {
-    fn of(
-        mesh: &MeshState,
-        name: &ResourceName,
-        bundle: Option<&Arc<TrustBundle>>,
-        serving: &Serving,
-    ) -> Self {
-        let Some(dataplane) = mesh.dataplane(name) else {
+    /// What the feeder of a proxy with this view works from.
+    fn of(view: Option<View>, serving: &Serving) -> Self {
+        let Some(view) = view else {
             return Self::Gone;
         };
-        let view = View::of(mesh, dataplane, bundle);
         let signer = view
             .leaf
             .as_ref()
@@ -67,7 +63,7 @@ impl Target {
         match (self, other) {
             (Self::Gone, Self::Gone) => true,
             (Self::Serve { view: a, signer: x }, Self::Serve { view: b, signer: y }) => {
-                a == b && x.is_some() == y.is_some()
+                a.is_same(b) && x.is_some() == y.is_some()
             }
             _ => false,
         }
@@ -116,7 +112,14 @@ pub struct Index {
 #[derive(Debug)]
 struct Inner {
     serving: Arc<Serving>,
-    meshes: HashMap<MeshName, HashMap<ResourceName, Weak<Proxy>>>,
+    /// Those with proxies.
+    meshes: HashMap<MeshName, Mesh>,
+}
+
+#[derive(Debug)]
+struct Mesh {
+    view: MeshView,
+    proxies: HashMap<ResourceName, Weak<Proxy>>,
 }
 
 impl Index {
@@ -154,30 +157,19 @@ impl Index {
         let mut inner = self.lock();
         // The dataplane may be in a state that `run` has not come to yet.
         inner.follow(&self.state.borrow().clone());
-        let inner = &mut *inner;
-        let known = inner
-            .meshes
-            .get(&id.mesh)
-            .and_then(|mesh| mesh.get(&id.name));
-        if let Some(proxy) = known.and_then(Weak::upgrade) {
+        let Inner { serving, meshes } = &mut *inner;
+        let unknown = || UnknownDataplane(id.clone());
+        let state = serving.current.meshes.get(&id.mesh).ok_or_else(unknown)?;
+        let mesh = meshes.entry(id.mesh.clone()).or_insert_with(|| Mesh {
+            view: MeshView::of(state),
+            proxies: HashMap::new(),
+        });
+        if let Some(proxy) = mesh.proxies.get(&id.name).and_then(Weak::upgrade) {
             return Ok(Subscription(proxy));
         }
-        let target = match inner.serving.current.meshes.get(&id.mesh) {
-            Some(mesh) => {
-                let bundle = TrustBundle::of(mesh).map(Arc::new);
-                Target::of(mesh, &id.name, bundle.as_ref(), &inner.serving)
-            }
-            None => Target::Gone,
-        };
-        if matches!(target, Target::Gone) {
-            return Err(UnknownDataplane(id.clone()));
-        }
-        let proxy = self.admit(id, target);
-        inner
-            .meshes
-            .entry(id.mesh.clone())
-            .or_default()
-            .insert(id.name.clone(), Arc::downgrade(&proxy));
+        let view = mesh.view.proxy(&id.name).ok_or_else(unknown)?;
+        let proxy = self.admit(id, Target::of(Some(view), serving));
+        mesh.proxies.insert(id.name.clone(), Arc::downgrade(&proxy));
         Ok(Subscription(proxy))
     }
 
@@ -217,48 +209,75 @@ impl Inner {
             return;
         }
         let before = std::mem::replace(&mut self.serving, serving.clone());
-        self.meshes.retain(|name, proxies| {
-            let mesh = serving.current.meshes.get(name);
-            if is_unchanged(name, &before, serving) {
-                return true;
+        self.meshes.retain(|name, mesh| {
+            mesh.proxies.retain(|_, proxy| proxy.strong_count() > 0);
+            match serving.current.meshes.get(name) {
+                Some(state) => mesh.follow(state, signs(name, &before), serving),
+                None => mesh.end(),
             }
-            let bundle = mesh.and_then(|mesh| TrustBundle::of(mesh)).map(Arc::new);
-            proxies.retain(|name, proxy| {
-                let Some(proxy) = proxy.upgrade() else {
-                    return false;
-                };
-                let target = mesh.map_or(Target::Gone, |mesh| {
-                    Target::of(mesh, name, bundle.as_ref(), serving)
-                });
-                // A deleted dataplane that comes back is another proxy.
-                let stays = !matches!(target, Target::Gone);
-                proxy.targets.send_if_modified(|current| {
-                    let differs = !current.is_same(&target);
-                    if differs {
-                        *current = target;
-                    }
-                    differs
-                });
-                stays
-            });
-            !proxies.is_empty()
+            !mesh.proxies.is_empty()
         });
     }
 }
 
-/// Whether a mesh is the same in both states, with the same key at hand.
-fn is_unchanged(name: &MeshName, before: &Serving, after: &Serving) -> bool {
-    let same_mesh = match (
-        before.current.meshes.get(name),
-        after.current.meshes.get(name),
-    ) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
-    };
-    let signs = |serving: &Serving| {
-        let authority = serving.current.meshes.get(name)?.active_authority()?;
-        Some(serving.signers.contains_key(&authority.id))
-    };
-    same_mesh && signs(before) == signs(after)
+impl Mesh {
+    /// Takes in the state of the mesh, and tells the proxies that it changes
+    /// something for.
+    fn follow(&mut self, state: &Arc<MeshState>, signed: bool, serving: &Serving) {
+        let touched = if signed == signs(&state.name, serving) {
+            self.view.advance(state)
+        } else {
+            self.view.advance(state);
+            Touched::Everyone
+        };
+        match touched {
+            Touched::Everyone => {
+                let names: Vec<_> = self.proxies.keys().cloned().collect();
+                for name in &names {
+                    self.tell(name, serving);
+                }
+            }
+            Touched::Only(names) => {
+                for name in &names {
+                    self.tell(name, serving);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, name: &ResourceName, serving: &Serving) {
+        let Some(proxy) = self.proxies.get(name).and_then(Weak::upgrade) else {
+            return;
+        };
+        let target = Target::of(self.view.proxy(name), serving);
+        if matches!(target, Target::Gone) {
+            // A deleted dataplane that comes back is another proxy.
+            self.proxies.remove(name);
+        }
+        proxy.targets.send_if_modified(|current| {
+            let differs = !current.is_same(&target);
+            if differs {
+                *current = target;
+            }
+            differs
+        });
+    }
+
+    /// The mesh is gone, and so are its dataplanes.
+    fn end(&mut self) {
+        for proxy in self
+            .proxies
+            .drain()
+            .filter_map(|(_, proxy)| proxy.upgrade())
+        {
+            proxy.targets.send_replace(Target::Gone);
+        }
+    }
+}
+
+/// Whether the key of the mesh's active authority is at hand.
+fn signs(name: &MeshName, serving: &Serving) -> bool {
+    let mesh = serving.current.meshes.get(name);
+    mesh.and_then(|mesh| mesh.active_authority())
+        .is_some_and(|authority| serving.signers.contains_key(&authority.id))
 }

@@ -7,20 +7,32 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tonic::Code;
 
-use super::resource::{IDENTITY_CERT, MESH_CA};
+use super::resource::ResourceType;
 
-/// A variant of the protocol that has streams: `sotw` or `delta`.
+/// A kind of stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ProtocolLabel {
-    /// Its name.
+pub struct StreamLabel {
+    /// The service: `sds` or `ads`.
+    pub service: &'static str,
+    /// The variant of the protocol: `sotw` or `delta`.
     pub protocol: &'static str,
 }
 
-/// A secret: `mesh_ca` or `identity_cert`.
+/// A type of resources.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SecretLabel {
-    /// Its name.
-    pub secret: &'static str,
+pub struct TypeLabel {
+    /// Its name, such as `cluster`.
+    pub r#type: &'static str,
+}
+
+impl TypeLabel {
+    /// The label of a type.
+    #[must_use]
+    pub fn of(kind: ResourceType) -> Self {
+        Self {
+            r#type: kind.name(),
+        }
+    }
 }
 
 /// How a stream ended or a call was refused.
@@ -49,13 +61,13 @@ impl CodeLabel {
 #[derive(Debug, Clone, Default)]
 pub struct XdsMetrics {
     /// Open streams.
-    pub streams: Family<ProtocolLabel, Gauge>,
-    /// Secrets sent.
-    pub responses: Family<SecretLabel, Counter>,
-    /// Secrets accepted.
-    pub acks: Family<SecretLabel, Counter>,
-    /// Secrets rejected.
-    pub nacks: Family<SecretLabel, Counter>,
+    pub streams: Family<StreamLabel, Gauge>,
+    /// Responses sent.
+    pub responses: Family<TypeLabel, Counter>,
+    /// Responses accepted.
+    pub acks: Family<TypeLabel, Counter>,
+    /// Responses rejected.
+    pub nacks: Family<TypeLabel, Counter>,
     /// Streams that the server ended, and calls that it refused.
     pub ended: Family<CodeLabel, Counter>,
 }
@@ -66,20 +78,24 @@ impl XdsMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("xds");
-        registry.register("streams", "Open SDS streams", metrics.streams.clone());
+        registry.register(
+            "streams",
+            "Open streams of proxies",
+            metrics.streams.clone(),
+        );
         registry.register(
             "responses",
-            "Secrets sent to proxies",
+            "Responses sent to proxies",
             metrics.responses.clone(),
         );
         registry.register(
             "acks",
-            "Secrets that proxies accepted",
+            "Responses that proxies accepted, or proved to hold after a reconnect",
             metrics.acks.clone(),
         );
         registry.register(
             "nacks",
-            "Secrets that proxies rejected",
+            "Responses that proxies rejected",
             metrics.nacks.clone(),
         );
         registry.register(
@@ -92,12 +108,19 @@ impl XdsMetrics {
     }
 
     fn start_at_zero(&self) {
-        for protocol in ["sotw", "delta"] {
-            drop(self.streams.get_or_create(&ProtocolLabel { protocol }));
+        for service in ["sds", "ads"] {
+            for protocol in ["sotw", "delta"] {
+                drop(
+                    self.streams
+                        .get_or_create(&StreamLabel { service, protocol }),
+                );
+            }
         }
-        for secret in [MESH_CA, IDENTITY_CERT] {
+        // Windlass makes no routes.
+        let made = |kind: &ResourceType| *kind != ResourceType::Route;
+        for kind in ResourceType::ALL.into_iter().filter(made) {
             for family in [&self.responses, &self.acks, &self.nacks] {
-                drop(family.get_or_create(&SecretLabel { secret }));
+                drop(family.get_or_create(&TypeLabel::of(kind)));
             }
         }
         for code in [

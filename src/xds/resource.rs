@@ -152,6 +152,15 @@ impl Resource {
         }
     }
 
+    /// The trust bundle that it is, if it is one.
+    #[must_use]
+    pub fn bundle(&self) -> Option<&TrustBundle> {
+        match &self.body {
+            Body::TrustBundle(bundle) => Some(bundle),
+            Body::Identity(_) | Body::Encoded(_) => None,
+        }
+    }
+
     /// A secret in other bytes that mean the same, under another version; any
     /// other resource as it is, since Envoy looks at those again by itself.
     #[must_use]
@@ -166,6 +175,17 @@ impl Resource {
             edition,
             ..self.clone()
         }
+    }
+
+    /// About how many bytes its message has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let content = match &self.body {
+            Body::TrustBundle(bundle) => bundle.pem.len(),
+            Body::Identity(leaf) => leaf.certificate.len() + leaf.key.expose().len(),
+            Body::Encoded(message) => message.len(),
+        };
+        self.name.len() + content
     }
 
     /// What its acceptance proves; `None` of what is no secret.
@@ -183,6 +203,17 @@ fn version(name: &str, content: &[u8], edition: u32) -> Digest {
     let ends = (0..edition).map(|_| b"\n".as_slice());
     let parts = [name.as_bytes(), b"\0", content];
     Digest::of_parts(parts.into_iter().chain(ends))
+}
+
+/// One version for several resources, given in the order of their names: what
+/// is said of a type as a whole. It survives restarts, as the versions do.
+#[must_use]
+pub fn version_of_all<'a>(resources: impl IntoIterator<Item = (&'a str, Digest)>) -> Digest {
+    let resources: Vec<_> = resources.into_iter().collect();
+    let parts = resources
+        .iter()
+        .flat_map(|(name, version)| [name.as_bytes(), b"\0", version.as_bytes().as_slice()]);
+    Digest::of_parts(parts)
 }
 
 /// Which edition of a resource one proxy is sent, by the version of its

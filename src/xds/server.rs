@@ -1,4 +1,4 @@
-//! SDS over gRPC: who may ask, and the streams.
+//! SDS and ADS over gRPC: who may ask, and the streams.
 
 pub(super) mod auth;
 mod fetch;
@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::outgoing::Outgoing;
-use self::protocol::{Delta, Protocol, Sotw};
+use self::protocol::{Delta, Protocol, Service, Sotw};
 use super::evidence::EvidenceBoard;
 use super::index::Index;
 use super::metrics::{CodeLabel, XdsMetrics};
@@ -29,14 +30,16 @@ use crate::token::Keyring;
 
 /// How long a stream may take to send its first message, and a fetch to be answered.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
-/// The most names that one stream may subscribe to.
-const MAX_NAMES: usize = 128;
-/// The longest of those names, in bytes.
+/// The longest name that a stream may subscribe to, in bytes.
 const MAX_NAME: usize = 256;
 
-/// The secret discovery service.
+/// The discovery services.
 #[derive(Debug, Clone)]
-pub(super) struct Sds {
+pub(super) struct Xds(pub(super) Arc<Shared>);
+
+/// What all streams share.
+#[derive(Debug)]
+pub(super) struct Shared {
     pub(super) index: Arc<Index>,
     pub(super) tokens: Arc<Keyring>,
     pub(super) evidence: Arc<EvidenceBoard>,
@@ -46,22 +49,31 @@ pub(super) struct Sds {
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-impl Sds {
+impl std::ops::Deref for Xds {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Xds {
     /// Lets a stream in whose token is good. Everything else is answered on the stream.
     fn open<P: Protocol>(
         &self,
+        service: Service,
         request: Request<Streaming<P::Request>>,
     ) -> Result<Response<Responses<P::Response>>, Status> {
         let claims = auth::authenticate(request.metadata(), &self.tokens, clock::now())
             .map_err(|status| self.refused(status))?;
         let (items, receiver) = mpsc::channel(1);
         let (end, outgoing) = Outgoing::new(receiver);
-        let sds = self.clone();
+        let xds = self.clone();
         let inbound = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = stream::run::<P>(&sds, claims, inbound, items).await {
+            if let Err(status) = stream::run::<P>(&xds, service, claims, inbound, items).await {
                 // Fails only when the proxy has gone.
-                let _ = end.send(sds.refused(status));
+                let _ = end.send(xds.refused(status));
             }
         });
         Ok(Response::new(Box::pin(outgoing)))
@@ -75,7 +87,7 @@ impl Sds {
 }
 
 #[tonic::async_trait]
-impl SecretDiscoveryService for Sds {
+impl SecretDiscoveryService for Xds {
     type StreamSecretsStream = Responses<DiscoveryResponse>;
     type DeltaSecretsStream = Responses<DeltaDiscoveryResponse>;
 
@@ -83,14 +95,14 @@ impl SecretDiscoveryService for Sds {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
-        self.open::<Sotw>(request)
+        self.open::<Sotw>(Service::Secrets, request)
     }
 
     async fn delta_secrets(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
-        self.open::<Delta>(request)
+        self.open::<Delta>(Service::Secrets, request)
     }
 
     async fn fetch_secrets(
@@ -101,5 +113,25 @@ impl SecretDiscoveryService for Sds {
             .await
             .map(Response::new)
             .map_err(|status| self.refused(status))
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Xds {
+    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        self.open::<Sotw>(Service::Aggregated, request)
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        self.open::<Delta>(Service::Aggregated, request)
     }
 }

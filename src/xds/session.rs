@@ -1,54 +1,72 @@
-//! The xDS protocol of one stream and one type URL, as two pure machines:
-//! [`SotwSession`] (state of the world) and [`DeltaSession`] (incremental).
+//! The xDS protocol of one stream, as a pure machine: a [`Session`] in one of
+//! two variants, [`Sotw`] (state of the world) and [`Delta`] (incremental).
 //!
 //! A machine is told every request and asked, whenever the stream has room,
 //! what comes [`Session::next`]. So a slow proxy is not sent what has been
 //! superseded meanwhile, and nothing is queued for it.
 //!
-//! What both do:
+//! For each type that the proxy asks for, both variants do this:
 //!
-//! - One resource per response, so that an answer says something about one
-//!   resource.
+//! - Secrets have a response each, so that an answer says something about one
+//!   of them. Of any other type, a response holds all that is due.
 //! - A resource is sent when the proxy subscribes to it or its version
 //!   differs from the one that was sent last. So a rejected version is not
 //!   sent again before the content changes: there is no spin, and no reissue
-//!   ahead of the next renewal either.
+//!   ahead of the next renewal either. What was rejected together with others
+//!   goes along with the next response.
 //! - A rejection is a request with `error_detail`; versions are not compared
 //!   for it. An acceptance has nonce and version of a response that waits for
 //!   its answer. The first answer to a response is the one that counts.
-//! - A resource that does not exist is not mentioned, and one that vanishes is
+//! - A response waits for the answer to the one before; only secrets in the
+//!   incremental variant need not.
+//! - A secret that does not exist is not mentioned, and one that vanishes is
 //!   not taken back: proxies withdraw nothing over SDS.
 //! - What a proxy says that it holds from an earlier stream is believed when
 //!   the version is the present one, except for names it rejected something
 //!   of (`distrusted`): Envoy keeps rejected bytes as its newest, so those are
 //!   sent again, in another edition ([`Resource::edition`]) as the stream
 //!   provides.
+//!
+//! [`order`] says what holds between the types.
 
 mod delta;
-#[cfg(test)]
-mod properties;
+mod ledger;
+mod order;
 mod sotw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use delta::DeltaSession;
-pub use sotw::SotwSession;
+pub use delta::Delta;
+pub use sotw::Sotw;
 
+use self::ledger::{Draft, Ledger};
 use super::resource::{Resource, ResourceType};
 use super::snapshot::Snapshot;
 
 /// The proxy's answer to a response.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// It uses the resource.
-    Accepted(Arc<Resource>),
-    /// It refused the resource and keeps what it had.
+    /// It uses the resources.
+    Accepted {
+        /// Their type.
+        kind: ResourceType,
+        /// The digest of everything of the type that it has accepted
+        /// ([`super::resource::version_of_all`]).
+        version: String,
+        /// What was in the response and has not been superseded.
+        resources: Vec<Arc<Resource>>,
+    },
+    /// It refused a resource at least and keeps what it had of that.
     Rejected {
-        /// The resource.
-        resource: Arc<Resource>,
+        /// Their type.
+        kind: ResourceType,
+        /// The version of the response.
+        version: String,
+        /// What was in the response and has not been superseded.
+        resources: Vec<Arc<Resource>>,
         /// The proxy's words.
         message: String,
     },
@@ -57,12 +75,27 @@ pub enum Verdict {
 /// A response to be sent.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The version of the response; of a delta response, that of its resource.
+    /// The type of all that is in it.
+    pub kind: ResourceType,
+    /// The version of the response.
     pub version: String,
     /// Identifies the response on its stream.
     pub nonce: String,
     /// What it holds.
-    pub resource: Arc<Resource>,
+    pub resources: Vec<Arc<Resource>>,
+    /// The names that it takes back; incremental only.
+    pub removed: Vec<Arc<str>>,
+}
+
+/// What a proxy holds since before the stream.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The type.
+    pub kind: ResourceType,
+    /// The digest of everything of the type that it is known to hold.
+    pub version: String,
+    /// What was confirmed now.
+    pub resources: Vec<Arc<Resource>>,
 }
 
 /// What is to be done next.
@@ -70,8 +103,8 @@ pub struct Response {
 pub enum Next {
     /// The response goes out.
     Send(Response),
-    /// The proxy holds this since before the stream: an acceptance.
-    Holds(Arc<Resource>),
+    /// This is an acceptance.
+    Holds(Held),
     /// Something is to be sent once the proxy has answered, or has been silent
     /// for a while ([`Session::on_silence`]).
     AwaitVerdict,
@@ -79,190 +112,95 @@ pub enum Next {
     Nothing,
 }
 
-/// The protocol's machine for one stream and one type URL.
-pub trait Session {
+/// An answer, and what follows from it.
+#[derive(Debug)]
+pub struct Answered {
+    verdict: Verdict,
+    /// Accepted clusters that differ from what the proxy had.
+    fresh: Vec<Arc<str>>,
+}
+
+/// A variant of the protocol: what it does for one type.
+pub trait Variant {
     /// What the proxy sends.
     type Request;
 
+    /// A type that the proxy has not asked for yet. `distrusted` are the
+    /// names of which the proxy rejected something last.
+    fn new(kind: ResourceType, distrusted: BTreeSet<String>) -> Self;
+
     /// Takes in a request.
-    fn on_request(&mut self, request: &Self::Request) -> Option<Verdict>;
+    fn on_request(&mut self, request: &Self::Request) -> Option<Answered>;
 
-    /// What is to be done now. [`Next::Send`] counts as sent.
-    fn next(&mut self, snapshot: &Snapshot) -> Next;
+    /// Settles what the proxy claims to hold.
+    fn confirm(&mut self, snapshot: &Snapshot) -> Option<Held>;
 
-    /// Gives up waiting for an answer before the next response.
-    fn on_silence(&mut self) {}
+    /// What there is to send. Of what has vanished, that which `may_go`.
+    fn due(&self, snapshot: &Snapshot, may_go: &dyn Fn(&str) -> bool) -> Option<Draft>;
 
-    /// How many names the proxy subscribes to.
-    fn subscribed(&self) -> usize;
+    /// The version of a response.
+    fn version(&self, draft: &Draft) -> String;
+
+    /// Whether what is due waits for the answer to what was sent of the type.
+    fn waits(&self) -> bool;
+
+    /// What was sent, and what was answered.
+    fn ledger(&self) -> &Ledger;
+
+    /// The same, to be changed.
+    fn ledger_mut(&mut self) -> &mut Ledger;
 }
 
-/// What the control plane knows about a name that the proxy subscribes to.
+/// The protocol's machine for one stream.
 #[derive(Debug)]
-enum Holding {
-    /// The proxy needs it.
-    Nothing,
-    /// The proxy says that it holds something from an earlier stream.
-    Claimed,
-    /// It was sent.
-    Sent(Sent),
-}
-
-#[derive(Debug)]
-struct Sent {
-    resource: Arc<Resource>,
-    nonce: String,
-    version: String,
-    answer: Answer,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Awaited,
-    Accepted,
-    Rejected,
-}
-
-/// How a nonce relates to the responses of its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Age {
-    /// It is of the newest response.
-    Newest,
-    /// It is of an older one: the proxy had not seen the newest yet.
-    Stale,
-    /// No response had it.
-    Unknown,
-}
-
-/// The names that a proxy subscribes to on one stream.
-#[derive(Debug, Default)]
-struct Subscriptions {
-    holdings: BTreeMap<String, Holding>,
-    /// Names that are sent whatever the proxy claims.
+pub struct Session<V> {
+    /// The types that the proxy has asked for, in their order.
+    types: Vec<V>,
     distrusted: BTreeSet<String>,
     /// The number in the newest nonce.
     sent: u64,
+    /// Clusters that were accepted and lack their endpoints.
+    warming: BTreeSet<Arc<str>>,
+    /// The proxy may still ask for listeners: it asks for one type after the other.
+    expects_listeners: bool,
 }
 
-impl Subscriptions {
-    fn new(distrusted: BTreeSet<String>) -> Self {
+impl<V: Variant> Session<V> {
+    /// A stream that has just begun. `distrusted` are the secrets of which the
+    /// proxy rejected something last.
+    #[must_use]
+    pub fn new(distrusted: BTreeSet<String>) -> Self {
         Self {
+            types: Vec::new(),
             distrusted,
-            ..Self::default()
+            sent: 0,
+            warming: BTreeSet::new(),
+            expects_listeners: true,
         }
     }
 
-    fn claim(&mut self, name: &str) {
-        let holding = if self.distrusted.contains(name) {
-            Holding::Nothing
-        } else {
-            Holding::Claimed
-        };
-        self.holdings.insert(name.to_owned(), holding);
-    }
-
-    fn age(&self, nonce: &str) -> Age {
-        if nonce.is_empty() {
-            // It was written before the first response came.
-            return Age::Newest;
-        }
-        match nonce.parse::<u64>() {
-            Ok(0) | Err(_) => Age::Unknown,
-            Ok(number) if number < self.sent => Age::Stale,
-            Ok(number) if number == self.sent => Age::Newest,
-            Ok(_) => Age::Unknown,
-        }
-    }
-
-    fn awaits_answer(&self) -> bool {
-        self.holdings
-            .values()
-            .any(|holding| matches!(holding, Holding::Sent(sent) if sent.answer == Answer::Awaited))
-    }
-
-    /// Matches an answer to the response it is about. `version` is what an
-    /// acceptance has to name.
-    fn judge(
-        &mut self,
-        nonce: &str,
-        version: Option<&str>,
-        rejection: Option<&str>,
-    ) -> Option<Verdict> {
-        let sent = self
-            .holdings
-            .values_mut()
-            .find_map(|holding| match holding {
-                Holding::Sent(sent) if sent.answer == Answer::Awaited && sent.nonce == nonce => {
-                    Some(sent)
-                }
-                _ => None,
-            })?;
-        if let Some(message) = rejection {
-            sent.answer = Answer::Rejected;
-            return Some(Verdict::Rejected {
-                resource: sent.resource.clone(),
-                message: message.to_owned(),
-            });
-        }
-        if version.is_some_and(|version| version != sent.version) {
-            return None;
-        }
-        sent.answer = Answer::Accepted;
-        Some(Verdict::Accepted(sent.resource.clone()))
-    }
-
-    /// Settles what the proxy claims to hold: the first claim that is true, if any.
-    fn confirm(
-        &mut self,
-        snapshot: &Snapshot,
-        is_claimed: impl Fn(&Resource) -> bool,
-    ) -> Option<Arc<Resource>> {
-        for resource in snapshot.of(ResourceType::Secret) {
-            let Some(holding @ Holding::Claimed) = self.holdings.get_mut(&*resource.name) else {
-                continue;
+    /// Takes in a request for a type.
+    pub fn on_request(&mut self, kind: ResourceType, request: &V::Request) -> Option<Verdict> {
+        let place = self.types.partition_point(|it| it.ledger().kind < kind);
+        if self.types.get(place).map(|it| it.ledger().kind) != Some(kind) {
+            let distrusted = match kind {
+                ResourceType::Secret => std::mem::take(&mut self.distrusted),
+                _ => BTreeSet::new(),
             };
-            if !is_claimed(resource) {
-                *holding = Holding::Nothing;
-                continue;
-            }
-            *holding = Holding::Sent(Sent {
-                resource: resource.clone(),
-                nonce: String::new(),
-                version: resource.version.to_string(),
-                answer: Answer::Accepted,
-            });
-            return Some(resource.clone());
+            self.types.insert(place, V::new(kind, distrusted));
         }
-        None
+        let Answered { verdict, fresh } = self.types[place].on_request(request)?;
+        self.warm(fresh);
+        Some(verdict)
     }
 
-    /// The first resource that the proxy has not been sent in this version.
-    fn due<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Arc<Resource>> {
-        snapshot.of(ResourceType::Secret).iter().find(|resource| {
-            match self.holdings.get(&*resource.name) {
-                None => false,
-                Some(Holding::Nothing | Holding::Claimed) => true,
-                Some(Holding::Sent(sent)) => sent.resource.version != resource.version,
-            }
-        })
+    /// How many names came from the proxy.
+    pub fn subscribed(&self) -> usize {
+        let names = self.types.iter().map(|it| it.ledger().subscribed());
+        names.sum()
     }
 
-    fn send(&mut self, resource: &Arc<Resource>, version: String) -> Response {
-        self.sent += 1;
-        let nonce = self.sent.to_string();
-        self.holdings.insert(
-            (*resource.name).to_owned(),
-            Holding::Sent(Sent {
-                resource: resource.clone(),
-                nonce: nonce.clone(),
-                version: version.clone(),
-                answer: Answer::Awaited,
-            }),
-        );
-        Response {
-            version,
-            nonce,
-            resource: resource.clone(),
-        }
+    fn of(&self, kind: ResourceType) -> Option<&V> {
+        self.types.iter().find(|it| it.ledger().kind == kind)
     }
 }

@@ -1,14 +1,22 @@
 //! What one proxy is to be told: from the stored mesh to versioned resources.
 //!
-//! Pure. [`super::index`] asks for the [`View`] of a proxy whenever its mesh
-//! changes, adds the leaf and publishes the [`Snapshot`] to the proxy's streams.
+//! Pure. [`super::index`] keeps a [`MeshView`] of every mesh that has proxies,
+//! asks it for the [`View`] of each that a change may have touched, adds the
+//! leaf and publishes the [`Snapshot`] to the proxy's streams.
 
-use std::collections::BTreeMap;
+mod grants;
+mod mesh;
+mod security;
+mod service;
+
 use std::sync::Arc;
+
+pub use mesh::{MeshView, Touched};
+pub use security::{Accepts, Opens, Security};
 
 use super::resource::{Editions, Resource, ResourceType};
 use crate::ca::Leaf;
-use crate::model::{AuthorityId, BundleId, Dataplane, Digest, MeshState, SpiffeId};
+use crate::model::{AuthorityId, BundleId, Digest, MeshState, SpiffeId};
 
 /// The certificates that the proxies of a mesh trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,38 +57,49 @@ pub struct LeafSpec {
     pub issuer: AuthorityId,
 }
 
-/// What a mesh has for one proxy, before a leaf is issued. Empty while mTLS
-/// is disabled.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What a mesh has for one proxy, before a leaf is issued.
+#[derive(Debug, Clone, Default)]
 pub struct View {
-    /// What the proxy trusts.
-    pub bundle: Option<Arc<TrustBundle>>,
-    /// The leaf that it needs.
+    /// What the proxy trusts: a [`TrustBundle`]. None while mTLS is disabled.
+    pub mesh_ca: Option<Arc<Resource>>,
+    /// The leaf that it needs. None while mTLS is disabled.
     pub leaf: Option<LeafSpec>,
+    /// Its clusters, in the order of their names.
+    pub clusters: Arc<[Arc<Resource>]>,
+    /// Their endpoints, in the order of the services.
+    pub endpoints: Arc<[Arc<Resource>]>,
+    /// Its listeners, in the order of their addresses.
+    pub listeners: Arc<[Arc<Resource>]>,
 }
 
 impl View {
-    /// The view of a dataplane. `bundle` is [`TrustBundle::of`] the same mesh,
-    /// shared by all of its proxies.
+    /// The bundle that the proxy trusts.
     #[must_use]
-    pub fn of(mesh: &MeshState, dataplane: &Dataplane, bundle: Option<&Arc<TrustBundle>>) -> Self {
-        if !mesh.mesh().is_some_and(|mesh| mesh.mtls.enabled) {
-            return Self::default();
+    pub fn bundle(&self) -> Option<&TrustBundle> {
+        self.mesh_ca.as_deref()?.bundle()
+    }
+
+    /// The snapshot with this leaf, [`Resource::identity_cert`].
+    #[must_use]
+    pub fn with_identity(&self, identity: Option<Arc<Resource>>) -> Snapshot {
+        Snapshot {
+            secrets: self.mesh_ca.iter().cloned().chain(identity).collect(),
+            clusters: self.clusters.clone(),
+            endpoints: self.endpoints.clone(),
+            listeners: self.listeners.clone(),
         }
-        let leaf = match (dataplane.service(), mesh.active_authority()) {
-            (Some(service), Some(authority)) => Some(LeafSpec {
-                identity: SpiffeId {
-                    mesh: mesh.name.clone(),
-                    service,
-                },
-                issuer: authority.id,
-            }),
-            _ => None,
-        };
-        Self {
-            bundle: bundle.cloned(),
-            leaf,
-        }
+    }
+
+    /// Whether both ask for the same leaf and hold the same resources in the
+    /// same versions.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let version = |view: &Self| view.mesh_ca.as_ref().map(|resource| resource.version);
+        self.leaf == other.leaf
+            && version(self) == version(other)
+            && are_same(&self.clusters, &other.clusters)
+            && are_same(&self.endpoints, &other.endpoints)
+            && are_same(&self.listeners, &other.listeners)
     }
 }
 
@@ -88,21 +107,26 @@ impl View {
 /// of sending: a proxy learns whom to trust before it shows a new leaf.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    resources: BTreeMap<ResourceType, Arc<[Arc<Resource>]>>,
+    secrets: Arc<[Arc<Resource>]>,
+    clusters: Arc<[Arc<Resource>]>,
+    endpoints: Arc<[Arc<Resource>]>,
+    listeners: Arc<[Arc<Resource>]>,
 }
 
 impl Snapshot {
     /// A snapshot of these resources; no two of a type have the same name.
     #[must_use]
     pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
-        let mut by_type: BTreeMap<ResourceType, Vec<Arc<Resource>>> = BTreeMap::new();
-        for resource in resources {
-            let of_type = by_type.entry(resource.kind).or_default();
-            of_type.push(Arc::new(resource));
-        }
-        let frozen = by_type.into_iter().map(|(kind, list)| (kind, list.into()));
+        let resources: Vec<Arc<Resource>> = resources.into_iter().map(Arc::new).collect();
+        let of = |kind| {
+            let of_kind = resources.iter().filter(|resource| resource.kind == kind);
+            of_kind.cloned().collect()
+        };
         Self {
-            resources: frozen.collect(),
+            secrets: of(ResourceType::Secret),
+            clusters: of(ResourceType::Cluster),
+            endpoints: of(ResourceType::Endpoints),
+            listeners: of(ResourceType::Listener),
         }
     }
 
@@ -127,28 +151,37 @@ impl Snapshot {
             Some(edition) => Arc::new(resource.edition(*edition)),
             None => resource.clone(),
         };
-        let mut resources = self.resources.clone();
-        if let Some(secrets) = resources.get_mut(&ResourceType::Secret) {
-            *secrets = secrets.iter().map(edited).collect();
-        }
-        Arc::new(Self { resources })
+        Arc::new(Self {
+            secrets: self.secrets.iter().map(edited).collect(),
+            ..Self::clone(self)
+        })
     }
 
     /// Whether both hold the same resources in the same versions.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        ResourceType::ALL.iter().all(|&kind| {
-            let (a, b) = (self.of(kind), other.of(kind));
-            let versions = |(a, b): (&Arc<Resource>, &Arc<Resource>)| a.version == b.version;
-            std::ptr::eq(a, b) || (a.len() == b.len() && a.iter().zip(b).all(versions))
-        })
+        ResourceType::ALL
+            .iter()
+            .all(|&kind| are_same(self.of(kind), other.of(kind)))
     }
 
     /// The resources of a type, in the order of sending.
     #[must_use]
     pub fn of(&self, kind: ResourceType) -> &[Arc<Resource>] {
-        self.resources.get(&kind).map_or(&[], |list| list)
+        match kind {
+            ResourceType::Secret => &self.secrets,
+            ResourceType::Cluster => &self.clusters,
+            ResourceType::Endpoints => &self.endpoints,
+            ResourceType::Listener => &self.listeners,
+            ResourceType::Route => &[],
+        }
     }
+}
+
+fn are_same(a: &[Arc<Resource>], b: &[Arc<Resource>]) -> bool {
+    let same =
+        |(a, b): (&Arc<Resource>, &Arc<Resource>)| Arc::ptr_eq(a, b) || a.version == b.version;
+    std::ptr::eq(a, b) || (a.len() == b.len() && a.iter().zip(b).all(same))
 }
 
 #[cfg(test)]

@@ -1,15 +1,32 @@
-//! From resources to Envoy's messages. Pure and deterministic.
+//! From resources to Envoy's messages. Pure and deterministic: no message has
+//! a map with more than one entry, whose order would differ from run to run.
 //!
-//! A message is made when it is sent and not kept: the private key in it is
-//! plain bytes from here on.
+//! Clusters, endpoints and listeners are made once and kept as bytes. A secret
+//! is made when it is sent and not kept: the private key in it is plain bytes
+//! from here on.
 
-use envoy_types::pb::envoy::config::core::v3::DataSource;
+pub(super) mod cluster;
+pub(super) mod listener;
+pub(super) mod rbac;
+pub(super) mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
+use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, SocketAddress,
+};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{Any, Duration};
 use envoy_types::util::pack_any;
 
 use super::resource::{Body, Resource};
@@ -51,59 +68,32 @@ fn inline(text: &str, line_ends: u32) -> DataSource {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::xds::fixtures::{bundle, leaf};
-    use crate::xds::resource::ResourceType;
+/// How long a listener or cluster waits for what it refers to before it goes
+/// on without: a listener without its secrets then resets connections, a
+/// cluster without endpoints refuses them. It is also how long the listener
+/// that this one replaces may go on, so not longer than Envoy's own 15 s.
+const INITIAL_FETCH: Duration = seconds(10);
 
-    /// Field 1 of a message, or what is inside: tag, length, bytes.
-    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(bytes.len()).unwrap();
-        [&[number << 3 | 2, length], bytes].concat()
+const fn seconds(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
+}
+
+/// The stream that the proxy has already: ADS.
+fn ads() -> ConfigSource {
+    ConfigSource {
+        initial_fetch_timeout: Some(INITIAL_FETCH),
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..ConfigSource::default()
     }
+}
 
-    #[test]
-    fn the_bundle_is_a_validation_context_with_inline_bytes() {
-        let packed = pack(&Resource::mesh_ca(bundle("roots")));
-        assert_eq!(packed.type_url, ResourceType::Secret.type_url());
-        let source = field(2, b"roots");
-        let context = field(1, &source);
-        let secret = [field(1, b"mesh_ca"), field(4, &context)].concat();
-        assert_eq!(packed.value, secret);
-    }
-
-    #[test]
-    fn an_edition_has_line_ends_more_and_a_version_of_its_own() {
-        let first = Resource::mesh_ca(bundle("roots"));
-        let third = first.edition(2);
-        assert_eq!(
-            third.version,
-            Resource::mesh_ca(bundle("roots\n\n")).version
-        );
-        assert_eq!(
-            pack(&third).value,
-            pack(&Resource::mesh_ca(bundle("roots\n\n"))).value
-        );
-        assert_eq!(third.proof(), first.proof());
-        assert_eq!(third.edition(0).version, first.version);
-
-        let leaf = Resource::identity_cert(leaf("leaf")).edition(1);
-        let chain = field(1, &field(2, b"leaf\n"));
-        let key = field(2, &field(2, b"the key of leaf"));
-        let pair = [chain, key].concat();
-        let secret = [field(1, b"identity_cert"), field(2, &pair)].concat();
-        assert_eq!(pack(&leaf).value, secret);
-    }
-
-    #[test]
-    fn the_leaf_is_a_certificate_with_its_key_in_inline_bytes() {
-        let packed = pack(&Resource::identity_cert(leaf("leaf")));
-        assert_eq!(packed.type_url, ResourceType::Secret.type_url());
-        let chain = field(1, &field(2, b"leaf"));
-        let key = field(2, &field(2, b"the key of leaf"));
-        let pair = [chain, key].concat();
-        let secret = [field(1, b"identity_cert"), field(2, &pair)].concat();
-        assert_eq!(packed.value, secret);
+fn address(of: SocketAddr) -> Address {
+    Address {
+        address: Some(AddressKind::SocketAddress(SocketAddress {
+            address: of.ip().to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(of.port().into())),
+            ..SocketAddress::default()
+        })),
     }
 }

@@ -6,9 +6,12 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod bootstrap;
 pub(crate) mod control_plane;
 mod limits;
 mod tokens;
+mod write;
+mod write_git;
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -99,16 +102,40 @@ fn what_is_not_there_is_404_in_the_shape_of_errors() {
 }
 
 #[test]
-fn writes_are_405_and_say_that_git_is_the_way() {
+fn a_method_that_is_not_there_is_405_and_names_those_that_are() {
     let cp = ControlPlane::start();
-    for method in ["PUT", "DELETE", "POST", "PATCH"] {
-        for path in ["/meshes/off", "/meshes/default/dataplanes/edge", "/status"] {
-            let answer = call(cp.api, method, path, "", "{}");
-            assert_eq!(answer.status, 405, "{method} {path}");
-            assert!(answer.head.contains("\r\nallow: get,head"), "{answer:?}");
-            let details = answer.json()["details"].to_string();
-            assert!(details.contains("Git repository"), "{details}");
-        }
+    for (method, path, allowed) in [
+        (
+            "POST",
+            "/meshes/off",
+            ["get,head", "put", "delete"].as_slice(),
+        ),
+        (
+            "PATCH",
+            "/meshes/default/dataplanes/edge",
+            &["get,head", "put", "delete"],
+        ),
+        ("PUT", "/status", &["get,head"]),
+        ("DELETE", "/meshes/default/dataplanes", &["get,head"]),
+        ("GET", "/bootstrap", &["post"]),
+    ] {
+        let answer = call(cp.api, method, path, "", "{}");
+        assert_eq!(answer.status, 405, "{method} {path}");
+        let mut found: Vec<_> = answer
+            .head
+            .lines()
+            .filter_map(|line| line.strip_prefix("allow: "))
+            .flat_map(|methods| methods.split(','))
+            .collect();
+        let mut allowed: Vec<_> = allowed
+            .iter()
+            .flat_map(|methods| methods.split(','))
+            .collect();
+        found.sort_unstable();
+        allowed.sort_unstable();
+        assert_eq!(found, allowed, "{answer:?}");
+        let details = "The method is not allowed here; the Allow header names those that are";
+        assert_eq!(answer.json()["details"], details);
     }
 }
 
@@ -366,7 +393,8 @@ const METRICS: &str = "\
 `state` of `windlass_mesh_dataplanes` is `known` or `online`; of
 `windlass_authority_not_after_timestamp_seconds` it is the authority's state.
 `result` is `applied`, `unchanged`, `held_back` or `failed`. `protocol` is `sotw` or `delta`,
-`secret` is `mesh_ca` or `identity_cert`, and `code` is a gRPC code such as `unauthenticated`.
+`service` is `sds` or `ads`, `type` is a type of resources such as `secret` or `cluster`, and `code` is a
+gRPC code such as `unauthenticated`.
 A family with none of its labels seen yet is left out.
 
 | metric | type | labels | what it is |

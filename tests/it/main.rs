@@ -15,6 +15,7 @@ mod envoy_roots;
 mod garbage;
 mod golden;
 mod plan_apply;
+mod plan_call;
 mod plan_cli;
 mod purity;
 mod reconcile;

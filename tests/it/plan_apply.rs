@@ -23,8 +23,8 @@ const REVISION: &str = "main@sha1:0123456789abcdef0123456789abcdef01234567";
 
 /// One commit: what it says of the one mesh.
 #[derive(Debug, Clone)]
-struct Commit {
-    mesh: bool,
+pub(super) struct Commit {
+    pub(super) mesh: bool,
     enabled: bool,
     /// `None` is builtin, else the index of the root.
     ca: Option<usize>,
@@ -33,7 +33,8 @@ struct Commit {
     dataplanes: [bool; 3],
 }
 
-fn commits() -> impl Strategy<Value = Vec<Commit>> {
+/// Any commit.
+pub(super) fn commit() -> impl Strategy<Value = Commit> {
     let one = (
         prop::bool::weighted(0.9),
         any::<bool>(),
@@ -42,7 +43,7 @@ fn commits() -> impl Strategy<Value = Vec<Commit>> {
         any::<[bool; 3]>(),
         any::<[bool; 3]>(),
     );
-    let commit = one.prop_map(|(mesh, enabled, ca, mut roots, permissions, dataplanes)| {
+    one.prop_map(|(mesh, enabled, ca, mut roots, permissions, dataplanes)| {
         if let Some(root) = ca {
             roots[root] = true;
         }
@@ -54,8 +55,7 @@ fn commits() -> impl Strategy<Value = Vec<Commit>> {
             permissions,
             dataplanes,
         }
-    });
-    prop::collection::vec(commit, 1..12)
+    })
 }
 
 /// The roots, made once: their documents and, by id, some key.
@@ -77,7 +77,7 @@ static ROOTS: LazyLock<(Vec<String>, OpenedKeys)> = LazyLock::new(|| {
     (documents, keys)
 });
 
-fn desired(commit: &Commit) -> Desired {
+pub(super) fn desired(commit: &Commit) -> Desired {
     // Never an empty source: that is a case of its own.
     let mut files = vec![(
         "other.yaml".to_owned(),
@@ -120,7 +120,11 @@ fn desired(commit: &Commit) -> Desired {
 }
 
 /// Plans and applies; returns the meshes that were blocked.
-async fn reconcile(store: &MemoryStore, vault: &Vault, desired: &Desired) -> Vec<Blocked> {
+pub(super) async fn reconcile(
+    store: &MemoryStore,
+    vault: &Vault,
+    desired: &Desired,
+) -> Vec<Blocked> {
     let now = Timestamp::from_unix_seconds(1_780_000_000);
     let before = store.load().await.unwrap();
     let plan = plan::plan(&before, desired, &Evidence::new(), now);
@@ -192,7 +196,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn whatever_is_committed_is_reached_or_refused_whole(commits in commits()) {
+    fn whatever_is_committed_is_reached_or_refused_whole(commits in prop::collection::vec(commit(), 1..12)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let store = MemoryStore::new();

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use scan::NamedPath;
 
 /// The modules that compute and do nothing else: files, and folders with all in them.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "manifest",
     "check",
     "plan",
     "transition",
     "ca",
+    "dataplane/bootstrap",
     "xds/evidence/record",
     "xds/snapshot",
     "xds/to_envoy",

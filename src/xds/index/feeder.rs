@@ -10,7 +10,8 @@ use crate::ca::{Leaf, Signer};
 use crate::clock;
 use crate::model::{DataplaneId, Timestamp};
 use crate::xds::leaf::LeafCache;
-use crate::xds::snapshot::{LeafSpec, Snapshot, View};
+use crate::xds::resource::Resource;
+use crate::xds::snapshot::{LeafSpec, TrustBundle, View};
 
 /// How long to wait after a leaf could not be issued; doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -25,11 +26,18 @@ pub(super) struct Feeder {
     pub(super) leaves: Arc<LeafCache>,
 }
 
+/// The leaf that was issued last.
+struct Last {
+    spec: LeafSpec,
+    leaf: Arc<Leaf>,
+    resource: Arc<Resource>,
+}
+
 impl Feeder {
     /// Publishes until the dataplane or the last stream is gone.
     pub(super) async fn run(mut self) {
         let mut retry = FIRST_RETRY;
-        let mut last: Option<(LeafSpec, Arc<Leaf>)> = None;
+        let mut last: Option<Last> = None;
         loop {
             let target = self.target.borrow_and_update().clone();
             let Target::Serve { view, signer } = target else {
@@ -68,7 +76,7 @@ impl Feeder {
         &self,
         view: &View,
         signer: Option<&Arc<Signer>>,
-        last: &mut Option<(LeafSpec, Arc<Leaf>)>,
+        last: &mut Option<Last>,
     ) -> Result<Option<Timestamp>, crate::xds::leaf::LeafError> {
         let (Some(spec), Some(signer)) = (&view.leaf, signer) else {
             return Ok(None);
@@ -78,16 +86,22 @@ impl Feeder {
             .leaves
             .current(&self.dataplane, spec, signer, now)
             .await?;
-        *last = Some((spec.clone(), current.leaf));
+        if last
+            .as_ref()
+            .is_none_or(|last| !Arc::ptr_eq(&last.leaf, &current.leaf))
+        {
+            *last = Some(Last {
+                spec: spec.clone(),
+                resource: Arc::new(Resource::identity_cert(current.leaf.clone())),
+                leaf: current.leaf,
+            });
+        }
         Ok(Some(current.renew_at))
     }
 
-    fn publish(&self, view: &View, last: Option<&(LeafSpec, Arc<Leaf>)>) {
-        let snapshot = Snapshot::of_secrets(
-            view.bundle.clone(),
-            last.filter(|(spec, leaf)| is_usable(view, spec, leaf))
-                .map(|(_, leaf)| leaf.clone()),
-        );
+    fn publish(&self, view: &View, last: Option<&Last>) {
+        let usable = last.filter(|last| is_usable(view, last));
+        let snapshot = view.with_identity(usable.map(|last| last.resource.clone()));
         self.out.send_if_modified(|feed| {
             if matches!(feed, Feed::Ready(old) if old.is_same(&snapshot)) {
                 return false;
@@ -100,13 +114,10 @@ impl Feeder {
 
 /// Whether a leaf may be served: it names who the proxy is now, and others
 /// trust who signed it.
-fn is_usable(view: &View, spec: &LeafSpec, leaf: &Leaf) -> bool {
-    let trusted =
-        |bundle: &crate::xds::snapshot::TrustBundle| bundle.authorities.contains(&leaf.issuer);
-    view.leaf
-        .as_ref()
-        .is_some_and(|wanted| wanted.identity == spec.identity)
-        && view.bundle.as_deref().is_some_and(trusted)
+fn is_usable(view: &View, last: &Last) -> bool {
+    let named = view.leaf.as_ref().map(|wanted| &wanted.identity);
+    let trusted = |bundle: &TrustBundle| bundle.authorities.contains(&last.leaf.issuer);
+    named == Some(&last.spec.identity) && view.bundle().is_some_and(trusted)
 }
 
 async fn sleep_until(at: Option<Timestamp>) {

@@ -162,11 +162,11 @@ async fn a_bundle_is_made_once_for_all_proxies_of_a_mesh() {
         mesh.authorities.insert(authority.id, authority);
     });
     let bundle = |stream: &Stream| match &*stream.targets.borrow() {
-        Target::Serve { view, .. } => view.bundle.clone().unwrap(),
+        Target::Serve { view, .. } => view.mesh_ca.clone().unwrap(),
         Target::Gone => panic!("gone"),
     };
     assert!(Arc::ptr_eq(&bundle(&web), &bundle(&api)));
-    assert_eq!(bundle(&web).authorities.len(), 2);
+    assert_eq!(bundle(&web).bundle().unwrap().authorities.len(), 2);
 }
 
 #[tokio::test]

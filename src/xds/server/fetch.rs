@@ -3,8 +3,8 @@
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use tonic::{Request, Status};
 
-use super::protocol::Sotw;
-use super::{FIRST_MESSAGE, Sds, auth, stream};
+use super::protocol::{Service, Sotw};
+use super::{FIRST_MESSAGE, Xds, auth, stream};
 use crate::clock;
 use crate::model::Digest;
 use crate::xds::index::Feed;
@@ -13,21 +13,21 @@ use crate::xds::to_envoy::pack;
 
 /// Answers one fetch. It is no evidence: nothing acknowledges it.
 pub(super) async fn run(
-    sds: &Sds,
+    xds: &Xds,
     request: Request<DiscoveryRequest>,
 ) -> Result<DiscoveryResponse, Status> {
-    let claims = auth::authenticate(request.metadata(), &sds.tokens, clock::now())?;
+    let claims = auth::authenticate(request.metadata(), &xds.tokens, clock::now())?;
     let request = request.into_inner();
-    stream::check::<Sotw>(&request)?;
+    Service::Secrets.check::<Sotw>(&request)?;
     let dataplane = auth::authorize(&claims, request.node.as_ref())?;
-    let subscription = sds
+    let subscription = xds
         .index
         .subscribe(&dataplane)
         .map_err(|error| Status::not_found(error.to_string()))?;
     let mut feed = subscription.feed();
     let ready = feed.wait_for(|feed| !matches!(feed, Feed::Pending));
     let feed = tokio::select! {
-        () = sds.shutdown.cancelled() => return Err(stream::stopping()),
+        () = xds.shutdown.cancelled() => return Err(stream::stopping()),
         feed = tokio::time::timeout(FIRST_MESSAGE, ready) => match feed {
             Ok(Ok(feed)) => feed.clone(),
             _ => return Err(Status::unavailable("the secrets are not ready; try again")),

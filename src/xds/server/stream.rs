@@ -11,16 +11,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
-use super::protocol::Protocol;
-use super::{FIRST_MESSAGE, MAX_NAME, MAX_NAMES, Sds, auth};
+use super::protocol::{Protocol, Service};
+use super::{FIRST_MESSAGE, Xds, auth};
 use crate::clock;
 use crate::model::{DataplaneId, Digest};
 use crate::token::Claims;
 use crate::xds::evidence::Connection;
 use crate::xds::index::Feed;
-use crate::xds::metrics::{ProtocolLabel, SecretLabel, XdsMetrics};
-use crate::xds::resource::{Editions, IDENTITY_CERT, MESH_CA, Resource, ResourceType};
-use crate::xds::session::{Next, Session as _, Verdict};
+use crate::xds::metrics::{StreamLabel, TypeLabel, XdsMetrics};
+use crate::xds::resource::{Editions, Resource, ResourceType};
+use crate::xds::session::{Next, Session, Verdict};
 use crate::xds::snapshot::Snapshot;
 
 /// How long a response waits for the answer to the one before it.
@@ -30,29 +30,32 @@ const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 /// Serves one stream. Ends without a status when the proxy is gone.
 pub(super) async fn run<P: Protocol>(
-    sds: &Sds,
+    xds: &Xds,
+    service: Service,
     claims: Claims,
     mut inbound: Streaming<P::Request>,
     items: mpsc::Sender<P::Response>,
 ) -> Result<(), Status> {
     let first = tokio::select! {
-        () = sds.shutdown.cancelled() => return Err(stopping()),
+        () = xds.shutdown.cancelled() => return Err(stopping()),
         () = items.closed() => return Ok(()),
         first = first_message(&mut inbound) => first?,
     };
-    check::<P>(&first)?;
+    service.check::<P>(&first)?;
     let dataplane = auth::authorize(&claims, P::node(&first))?;
-    let subscription = sds
+    let subscription = xds
         .index
         .subscribe(&dataplane)
         .map_err(|error| Status::not_found(error.to_string()))?;
 
-    let connection = (sds.evidence).connect(dataplane.clone(), claims.expires_at, clock::now());
-    let _open = OpenStream::new(&sds.metrics, P::NAME);
-    tracing::info!(%dataplane, protocol = P::NAME, "stream opened");
+    let connection = (xds.evidence).connect(dataplane.clone(), claims.expires_at, clock::now());
+    let _open = OpenStream::new(&xds.metrics, service, P::NAME);
+    let name = service.name();
+    tracing::info!(%dataplane, service = name, protocol = P::NAME, "stream opened");
     let stream = Stream::<P> {
-        sds,
-        session: P::session(connection.distrusted()),
+        xds,
+        service,
+        session: Session::new(connection.distrusted()),
         connection,
         dataplane: dataplane.clone(),
         published: None,
@@ -62,7 +65,7 @@ pub(super) async fn run<P: Protocol>(
     let feed = subscription.feed();
     let result = stream.serve(claims, first, inbound, items, feed).await;
     let code = result.as_ref().err().map(Status::code);
-    tracing::info!(%dataplane, protocol = P::NAME, ?code, "stream closed");
+    tracing::info!(%dataplane, service = name, protocol = P::NAME, ?code, "stream closed");
     result
 }
 
@@ -79,8 +82,9 @@ async fn first_message<T>(inbound: &mut Streaming<T>) -> Result<T, Status> {
 }
 
 struct Stream<'a, P: Protocol> {
-    sds: &'a Sds,
-    session: P::Session,
+    xds: &'a Xds,
+    service: Service,
+    session: Session<P::Variant>,
     connection: Connection,
     dataplane: DataplaneId,
     /// What all streams of the proxy see.
@@ -99,7 +103,7 @@ impl<P: Protocol> Stream<'_, P> {
         items: mpsc::Sender<P::Response>,
         mut feed: watch::Receiver<Feed>,
     ) -> Result<(), Status> {
-        let mut tokens = self.sds.tokens.changes();
+        let mut tokens = self.xds.tokens.changes();
         let mut mended = self.connection.mended();
         self.receive(&first)?;
         self.look(&mut feed)?;
@@ -110,16 +114,18 @@ impl<P: Protocol> Stream<'_, P> {
             let left = self.time_left(&claims)?;
             // The newest snapshot becomes a response when there is room for
             // one: a proxy that does not read costs one response and no more.
-            if let Some(permit) = room.take() {
+            if self.published.is_some()
+                && let Some(permit) = room.take()
+            {
                 match self.session.next(&self.snapshot) {
                     Next::Send(response) => {
-                        count(&self.sds.metrics.responses, &response.resource);
+                        count(&self.xds.metrics.responses, response.kind);
                         permit.send(P::encode(response));
                         silent_at = None;
                         continue;
                     }
-                    Next::Holds(resource) => {
-                        self.accepted(&resource);
+                    Next::Holds(held) => {
+                        self.accepted(held.kind, &held.version, &held.resources);
                         room = Some(permit);
                         continue;
                     }
@@ -132,7 +138,7 @@ impl<P: Protocol> Stream<'_, P> {
             }
             tokio::select! {
                 biased;
-                () = self.sds.shutdown.cancelled() => return Err(stopping()),
+                () = self.xds.shutdown.cancelled() => return Err(stopping()),
                 () = items.closed() => return Ok(()),
                 changed = tokens.changed() => if changed.is_err() { return Err(stopping()) },
                 () = tokio::time::sleep(left) => {}
@@ -175,7 +181,7 @@ impl<P: Protocol> Stream<'_, P> {
                 "the token expired at {at}"
             )));
         }
-        if self.sds.tokens.revoked(&claims.token_id) {
+        if self.xds.tokens.revoked(&claims.token_id) {
             return Err(Status::unauthenticated("the token was revoked"));
         }
         Ok(at.since(now).min(LONGEST_SLEEP))
@@ -183,39 +189,68 @@ impl<P: Protocol> Stream<'_, P> {
 
     /// Takes in a request.
     fn receive(&mut self, request: &P::Request) -> Result<(), Status> {
-        check::<P>(request)?;
-        match self.session.on_request(request) {
-            Some(Verdict::Accepted(resource)) => self.accepted(&resource),
-            Some(Verdict::Rejected { resource, message }) => self.rejected(&resource, &message),
+        let kind = self.service.check::<P>(request)?;
+        match self.session.on_request(kind, request) {
+            Some(Verdict::Accepted {
+                kind,
+                version,
+                resources,
+            }) => self.accepted(kind, &version, &resources),
+            Some(Verdict::Rejected {
+                kind,
+                version,
+                resources,
+                message,
+            }) => self.rejected(kind, &version, &resources, &message),
             None => {}
         }
-        if self.session.subscribed() > MAX_NAMES {
-            return Err(too_many_names());
-        }
-        Ok(())
+        self.service.check_number(self.session.subscribed())
     }
 
-    fn accepted(&self, resource: &Resource) {
-        count(&self.sds.metrics.acks, resource);
-        let proves = self.connection.accepted(resource, clock::now());
+    fn accepted(&self, kind: ResourceType, version: &str, resources: &[Arc<Resource>]) {
+        count(&self.xds.metrics.acks, kind);
+        let now = clock::now();
+        let mut proves = true;
+        if kind == ResourceType::Secret {
+            for secret in resources {
+                proves &= self.connection.accepted(secret, now);
+            }
+        } else {
+            self.connection.acknowledged(kind, version, now);
+        }
         tracing::debug!(
             dataplane = %self.dataplane,
-            secret = &*resource.name,
-            version = %resource.version,
+            r#type = kind.name(),
+            names = names(resources),
+            version,
             proves,
-            "secret accepted"
+            "resources accepted"
         );
     }
 
-    fn rejected(&self, resource: &Resource, message: &str) {
-        count(&self.sds.metrics.nacks, resource);
-        self.connection.rejected(resource, message, clock::now());
+    fn rejected(
+        &self,
+        kind: ResourceType,
+        version: &str,
+        resources: &[Arc<Resource>],
+        message: &str,
+    ) {
+        count(&self.xds.metrics.nacks, kind);
+        let now = clock::now();
+        if kind == ResourceType::Secret {
+            for secret in resources {
+                self.connection.rejected(secret, message, now);
+            }
+        } else {
+            self.connection.refused(kind, message, now);
+        }
         tracing::warn!(
             dataplane = %self.dataplane,
-            secret = &*resource.name,
-            version = %resource.version,
+            r#type = kind.name(),
+            names = names(resources),
+            version,
             message = &message[..message.floor_char_boundary(1024)],
-            "secret rejected"
+            "resources rejected"
         );
     }
 
@@ -253,28 +288,6 @@ impl<P: Protocol> Stream<'_, P> {
     }
 }
 
-/// Refuses a request that asks for another type or for too much.
-pub(super) fn check<P: Protocol>(request: &P::Request) -> Result<(), Status> {
-    let type_url = P::type_url(request);
-    if !type_url.is_empty() && ResourceType::from_type_url(type_url) != Some(ResourceType::Secret) {
-        return Err(Status::invalid_argument(format!(
-            "this service serves `{}` only",
-            ResourceType::Secret.type_url()
-        )));
-    }
-    let names = P::names(request);
-    if names.len() > MAX_NAMES || names.iter().any(|name| name.len() > MAX_NAME) {
-        return Err(too_many_names());
-    }
-    Ok(())
-}
-
-fn too_many_names() -> Status {
-    Status::resource_exhausted(format!(
-        "a stream may name {MAX_NAMES} resources of {MAX_NAME} bytes each"
-    ))
-}
-
 pub(super) fn stopping() -> Status {
     Status::unavailable("the control plane is shutting down")
 }
@@ -291,13 +304,19 @@ fn is_violation(status: &Status) -> bool {
     )
 }
 
-fn count(family: &Family<SecretLabel, Counter>, resource: &Resource) {
-    let secret = if *resource.name == *MESH_CA {
-        MESH_CA
-    } else {
-        IDENTITY_CERT
-    };
-    family.get_or_create(&SecretLabel { secret }).inc();
+fn count(family: &Family<TypeLabel, Counter>, kind: ResourceType) {
+    family.get_or_create(&TypeLabel::of(kind)).inc();
+}
+
+/// The names of resources in a log line.
+fn names(resources: &[Arc<Resource>]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<_> = resources.iter().take(SHOWN).map(|it| &*it.name).collect();
+    let more = resources.len().saturating_sub(SHOWN);
+    match more {
+        0 => shown.join(", "),
+        _ => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 async fn until(at: Option<Instant>) {
@@ -311,10 +330,10 @@ async fn until(at: Option<Instant>) {
 struct OpenStream(Gauge);
 
 impl OpenStream {
-    fn new(metrics: &XdsMetrics, protocol: &'static str) -> Self {
-        let gauge = metrics
-            .streams
-            .get_or_create_owned(&ProtocolLabel { protocol });
+    fn new(metrics: &XdsMetrics, service: Service, protocol: &'static str) -> Self {
+        let service = service.name();
+        let label = StreamLabel { service, protocol };
+        let gauge = metrics.streams.get_or_create_owned(&label);
         gauge.inc();
         Self(gauge)
     }

@@ -1,11 +1,12 @@
 //! Tables of conversations: each line is what the proxy says and what goes out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use envoy_types::pb::google::rpc::Status;
 
-use super::{DeltaSession, Next, Response, Session, SotwSession, Verdict};
+use super::{Delta, Next, Response, Session, Sotw, Variant, Verdict};
 use crate::xds::fixtures::secrets;
 use crate::xds::resource::{Body, IDENTITY_CERT, MESH_CA, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
@@ -21,15 +22,50 @@ fn content(resource: &Resource) -> String {
     }
 }
 
+/// The contents of resources, in their order.
+fn contents(resources: &[Arc<Resource>]) -> String {
+    let contents: Vec<_> = resources.iter().map(|it| content(it)).collect();
+    contents.join(" ")
+}
+
+/// What goes out: `send ca1`, `send c1 c2 -c3`, `send no clusters`.
+fn sent(response: &Response) -> String {
+    let mut text = contents(&response.resources);
+    for name in &response.removed {
+        text = format!("{text} -{name}");
+    }
+    if text.is_empty() {
+        text = format!("no {}", response.kind);
+    }
+    format!("send {}", text.trim_start())
+}
+
+/// A request that names its type; none is a secret.
+trait Typed {
+    fn kind(&self) -> ResourceType;
+}
+
+impl Typed for DiscoveryRequest {
+    fn kind(&self) -> ResourceType {
+        ResourceType::from_type_url(&self.type_url).unwrap_or(ResourceType::Secret)
+    }
+}
+
+impl Typed for DeltaDiscoveryRequest {
+    fn kind(&self) -> ResourceType {
+        ResourceType::from_type_url(&self.type_url).unwrap_or(ResourceType::Secret)
+    }
+}
+
 /// A session, and all that it did.
-struct Talk<S> {
-    session: S,
+struct Talk<V> {
+    session: Session<V>,
     snapshot: Snapshot,
     sent: Vec<Response>,
 }
 
-impl<S: Session> Talk<S> {
-    fn new(session: S, snapshot: Snapshot) -> Self {
+impl<V: Variant<Request: Typed>> Talk<V> {
+    fn new(session: Session<V>, snapshot: Snapshot) -> Self {
         let sent = Vec::new();
         Self {
             session,
@@ -45,10 +81,10 @@ impl<S: Session> Talk<S> {
             assert!(events.len() < 100, "it spins: {events:?}");
             match self.session.next(&self.snapshot) {
                 Next::Send(response) => {
-                    events.push(format!("send {}", content(&response.resource)));
+                    events.push(sent(&response));
                     self.sent.push(response);
                 }
-                Next::Holds(resource) => events.push(format!("holds {}", content(&resource))),
+                Next::Holds(held) => events.push(format!("holds {}", contents(&held.resources))),
                 Next::AwaitVerdict => {
                     events.push("await".to_owned());
                     return events;
@@ -58,13 +94,15 @@ impl<S: Session> Talk<S> {
         }
     }
 
-    fn says(&mut self, request: &S::Request) -> Vec<String> {
+    fn says(&mut self, request: &V::Request) -> Vec<String> {
         let mut events = Vec::new();
-        match self.session.on_request(request) {
-            Some(Verdict::Accepted(resource)) => events.push(format!("ack {}", content(&resource))),
-            Some(Verdict::Rejected { resource, message }) => {
-                events.push(format!("nack {}: {message}", content(&resource)));
+        match self.session.on_request(request.kind(), request) {
+            Some(Verdict::Accepted { resources, .. }) => {
+                events.push(format!("ack {}", contents(&resources)));
             }
+            Some(Verdict::Rejected {
+                resources, message, ..
+            }) => events.push(format!("nack {}: {message}", contents(&resources))),
             None => {}
         }
         events.extend(self.events());
@@ -117,16 +155,16 @@ fn nack(response: &Response, version: &str, resource_names: &[&str]) -> Discover
     }
 }
 
-fn sotw(mesh_ca: &str, identity_cert: &str) -> Talk<SotwSession> {
+fn sotw(mesh_ca: &str, identity_cert: &str) -> Talk<Sotw> {
     Talk::new(
-        SotwSession::new(BTreeSet::new()),
+        Session::new(BTreeSet::new()),
         secrets(mesh_ca, identity_cert),
     )
 }
 
-fn delta(mesh_ca: &str, identity_cert: &str) -> Talk<DeltaSession> {
+fn delta(mesh_ca: &str, identity_cert: &str) -> Talk<Delta> {
     Talk::new(
-        DeltaSession::new(BTreeSet::new()),
+        Session::new(BTreeSet::new()),
         secrets(mesh_ca, identity_cert),
     )
 }

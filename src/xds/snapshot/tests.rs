@@ -39,15 +39,19 @@ fn mesh(enabled: bool, authorities: &[(&str, AuthorityState)]) -> MeshState {
     }
 }
 
-fn dataplane(services: &[&str]) -> Dataplane {
+fn with_dataplane(mut mesh: MeshState, services: &[&str]) -> Arc<MeshState> {
     let inbound: Vec<_> = (1..)
         .zip(services)
         .map(|(port, service)| serde_json::json!({"port": port, "tags": {"service": service}}))
         .collect();
-    serde_json::from_value(serde_json::json!({
-        "mesh": "demo", "name": "web", "networking": {"address": "127.0.0.1", "inbound": inbound},
-    }))
-    .unwrap()
+    let dataplane = serde_json::json!({
+        "type": "Dataplane", "mesh": "demo", "name": "web",
+        "networking": {"address": "127.0.0.1", "inbound": inbound},
+    });
+    let stored = StoredResource::new(serde_json::from_value(dataplane).unwrap(), Origin::Api {});
+    mesh.resources
+        .insert(stored.resource.key(), Arc::new(stored));
+    Arc::new(mesh)
 }
 
 #[test]
@@ -81,18 +85,20 @@ fn a_bundle_holds_what_is_trusted_and_depends_on_nothing_else() {
 #[test]
 fn the_leaf_names_the_first_of_the_sorted_services_and_the_active_authority() {
     let mesh = mesh(true, &[("a", AuthorityState::Active)]);
-    let view = View::of(&mesh, &dataplane(&["web", "api", "web"]), None);
+    let mesh = with_dataplane(mesh, &["web", "api", "web"]);
+    let view = MeshView::of(&mesh).proxy(&"web".parse().unwrap()).unwrap();
     let leaf = view.leaf.unwrap();
     assert_eq!(leaf.identity.to_string(), "spiffe://demo/api");
     assert_eq!(leaf.issuer, authority("a"));
 }
 
 #[test]
-fn a_mesh_without_mtls_has_nothing_for_anyone() {
+fn a_mesh_without_mtls_has_no_secrets_for_anyone() {
     let mesh = mesh(false, &[("a", AuthorityState::Active)]);
-    let bundle = TrustBundle::of(&mesh).map(Arc::new);
-    let view = View::of(&mesh, &dataplane(&["web"]), bundle.as_ref());
-    assert_eq!(view, View::default());
+    let mesh = with_dataplane(mesh, &["web"]);
+    let view = MeshView::of(&mesh).proxy(&"web".parse().unwrap()).unwrap();
+    assert!(view.bundle().is_none());
+    assert_eq!(view.leaf, None);
 }
 
 #[test]

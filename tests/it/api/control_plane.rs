@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use windlass::api::{ApiContext, serve_admin, serve_api, serve_diagnostics};
+use windlass::api::{ApiContext, Writer, WriterParts, serve_admin, serve_api, serve_diagnostics};
 use windlass::ca;
 use windlass::config::{self, Overrides};
 use windlass::model::{
@@ -23,6 +23,7 @@ use windlass::model::{
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 use windlass::state::Serving;
+use windlass::store::encryption::Vault;
 use windlass::store::{Changes, MeshWrite, Store, StoreError, WriteError, Written};
 use windlass::telemetry::Metrics;
 use windlass::token::Keyring;
@@ -99,8 +100,17 @@ impl ControlPlane {
         let mut metrics = Metrics::new();
         XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
+        let writer = Writer::new(WriterParts {
+            store: store.clone(),
+            vault: Arc::new(Vault::ephemeral()),
+            serving: serving.clone(),
+            evidence: Arc::new(evidence),
+            written: Arc::default(),
+            leaf_lifetime: config.ca.leaf_lifetime,
+        });
         let ctx = ApiContext {
             serving,
+            writer: Arc::new(writer),
             reports,
             evidence: Arc::new(evidence),
             tokens: tokens.clone(),

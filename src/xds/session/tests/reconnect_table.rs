@@ -95,8 +95,8 @@ fn garbage_for_a_version_claims_nothing() {
 fn of_what_it_rejected_last_the_proxy_is_not_believed_to_hold_an_older_version() {
     let version = version_after_both();
     let distrusted = BTreeSet::from([MESH_CA.to_owned()]);
-    let session = SotwSession::new(distrusted.clone());
-    let mut talk = Talk::new(session, secrets("ca1", "id1"));
+    let session = Session::new(distrusted.clone());
+    let mut talk = Talk::<Sotw>::new(session, secrets("ca1", "id1"));
     assert_eq!(talk.says(&reconnect(&version)), ["holds id1", "send ca1"]);
 
     let snapshot = secrets("ca1", "id1");
@@ -107,7 +107,7 @@ fn of_what_it_rejected_last_the_proxy_is_not_believed_to_hold_an_older_version()
             .initial_resource_versions
             .insert(resource.name.to_string(), version);
     }
-    let mut talk = Talk::new(DeltaSession::new(distrusted), snapshot);
+    let mut talk = Talk::<Delta>::new(Session::new(distrusted), snapshot);
     assert_eq!(talk.says(&first), ["holds id1", "send ca1"]);
 }
 

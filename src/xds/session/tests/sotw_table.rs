@@ -165,7 +165,8 @@ fn a_name_that_comes_back_is_sent_even_if_unchanged() {
 #[test]
 fn a_second_request_before_the_first_response_adds_its_names() {
     let mut talk = sotw("ca1", "id1");
-    talk.session.on_request(&subscribe(&[IDENTITY_CERT]));
+    talk.session
+        .on_request(ResourceType::Secret, &subscribe(&[IDENTITY_CERT]));
     assert_eq!(talk.says(&subscribe(BOTH)), ["send ca1", "await"]);
     let answer = ack(&talk.last().clone(), BOTH);
     assert_eq!(talk.says(&answer), ["ack ca1", "send id1"]);

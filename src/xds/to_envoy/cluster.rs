@@ -1,0 +1,97 @@
+//! Clusters and their endpoints.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
+};
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+};
+use envoy_types::pb::google::protobuf::{Any, Duration};
+use envoy_types::util::pack_any;
+
+use super::{address, ads, seconds, tls};
+use crate::model::ServiceName;
+use crate::xds::resource::{Resource, ResourceType};
+
+/// How long the other side may take to accept a connection.
+const CONNECT: Duration = seconds(5);
+
+/// The name of the cluster of a port of the proxy's own host. No service has
+/// it: service names hold no colon.
+pub(super) fn local_name(port: NonZeroU16) -> String {
+    format!("localhost:{port}")
+}
+
+/// The cluster of a port of the proxy's own host.
+pub(in crate::xds) fn local(port: NonZeroU16) -> Resource {
+    let name = local_name(port);
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
+    let assignment = load_assignment(&name, [local]);
+    encode(Cluster {
+        name,
+        connect_timeout: Some(CONNECT),
+        cluster_discovery_type: Some(discovery(DiscoveryType::Static)),
+        load_assignment: Some(assignment),
+        ..Cluster::default()
+    })
+}
+
+/// The cluster of a service, plaintext where there is no TLS context. It has
+/// the service's name, and so do its endpoints.
+pub(in crate::xds) fn service(service: &ServiceName, tls: Option<Any>) -> Resource {
+    encode(Cluster {
+        name: service.to_string(),
+        connect_timeout: Some(CONNECT),
+        lb_policy: LbPolicy::LeastRequest.into(),
+        cluster_discovery_type: Some(discovery(DiscoveryType::Eds)),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(ads()),
+            ..EdsClusterConfig::default()
+        }),
+        transport_socket: tls.map(tls::socket),
+        ..Cluster::default()
+    })
+}
+
+/// The endpoints of a service; none where nobody offers it.
+pub(in crate::xds) fn endpoints(service: &ServiceName, at: &BTreeSet<SocketAddr>) -> Resource {
+    let assignment = load_assignment(service.as_str(), at.iter().copied());
+    let message = pack_any(assignment).value.into();
+    Resource::encoded(ResourceType::Endpoints, service.as_str(), message)
+}
+
+fn load_assignment(name: &str, at: impl IntoIterator<Item = SocketAddr>) -> ClusterLoadAssignment {
+    let endpoint = |at: SocketAddr| LbEndpoint {
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(address(at)),
+            ..Endpoint::default()
+        })),
+        ..LbEndpoint::default()
+    };
+    let lb_endpoints: Vec<_> = at.into_iter().map(endpoint).collect();
+    let locality = (!lb_endpoints.is_empty()).then(|| LocalityLbEndpoints {
+        lb_endpoints,
+        ..LocalityLbEndpoints::default()
+    });
+    ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: locality.into_iter().collect(),
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn discovery(kind: DiscoveryType) -> ClusterDiscoveryType {
+    ClusterDiscoveryType::Type(kind.into())
+}
+
+fn encode(cluster: Cluster) -> Resource {
+    let name = cluster.name.clone();
+    let message = pack_any(cluster).value.into();
+    Resource::encoded(ResourceType::Cluster, name, message)
+}

@@ -1,0 +1,64 @@
+//! Who may connect: the RBAC network filter.
+
+use std::collections::{BTreeSet, HashMap};
+
+use envoy_types::pb::envoy::config::rbac::v3::permission::Rule;
+use envoy_types::pb::envoy::config::rbac::v3::principal::{Authenticated, Identifier};
+use envoy_types::pb::envoy::config::rbac::v3::rbac::Action;
+use envoy_types::pb::envoy::config::rbac::v3::{Permission, Policy, Principal, Rbac as Rules};
+use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac;
+use envoy_types::pb::google::protobuf::Any;
+use envoy_types::util::pack_any;
+
+use super::tls;
+use crate::model::{MeshName, ServiceMatch, ServiceName};
+
+/// The one policy's name, which Envoy's own words about a connection contain.
+const POLICY: &str = "traffic-permissions";
+
+/// The filter in front of a service: it lets the sources in and nobody else.
+///
+/// Rules without a policy deny everything, unlike a filter without rules. What
+/// it decides is counted in `inbound.<service>.rbac.{allowed,denied}`.
+pub(in crate::xds) fn filter(
+    mesh: &MeshName,
+    service: &ServiceName,
+    sources: &BTreeSet<&ServiceMatch>,
+) -> Any {
+    pack_any(Rbac {
+        rules: Some(Rules {
+            action: Action::Allow.into(),
+            policies: policies(mesh, sources),
+            ..Rules::default()
+        }),
+        stat_prefix: format!("inbound.{service}."),
+        ..Rbac::default()
+    })
+}
+
+/// At most one policy: a map has no order.
+fn policies(mesh: &MeshName, sources: &BTreeSet<&ServiceMatch>) -> HashMap<String, Policy> {
+    if sources.is_empty() {
+        return HashMap::new();
+    }
+    let name = |source: &ServiceMatch| match source {
+        ServiceMatch::Any => tls::any_service(mesh),
+        ServiceMatch::Exactly(service) => tls::exactly(mesh, service),
+    };
+    // `*` says it all.
+    let everyone = sources.get(&ServiceMatch::Any).copied();
+    let named = sources.iter().copied().filter(|_| everyone.is_none());
+    let principals = everyone.into_iter().chain(named).map(|source| Principal {
+        identifier: Some(Identifier::Authenticated(Authenticated {
+            principal_name: Some(name(source)),
+        })),
+    });
+    let policy = Policy {
+        permissions: vec![Permission {
+            rule: Some(Rule::Any(true)),
+        }],
+        principals: principals.collect(),
+        ..Policy::default()
+    };
+    HashMap::from([(POLICY.to_owned(), policy)])
+}

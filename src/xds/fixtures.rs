@@ -1,5 +1,7 @@
 //! Snapshots for tests, told apart by a word of content.
 
+pub(super) mod changes;
+
 use std::sync::Arc;
 
 use zeroize::Zeroizing;

@@ -8,6 +8,7 @@
 
 mod bootstrap;
 pub(crate) mod control_plane;
+mod docs;
 mod limits;
 mod tokens;
 mod write;

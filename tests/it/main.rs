@@ -14,6 +14,7 @@ mod envoy;
 mod envoy_roots;
 mod garbage;
 mod golden;
+mod mesh;
 mod plan_apply;
 mod plan_call;
 mod plan_cli;

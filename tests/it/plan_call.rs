@@ -144,6 +144,48 @@ fn justifies(mesh: &MeshState, call: &Call, refused: &CallRefused) -> bool {
     }
 }
 
+/// A commit that allows what a call allows already lets nobody in or out.
+#[test]
+fn the_plan_of_a_commit_counts_with_the_permissions_of_calls() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (store, vault) = (MemoryStore::new(), Vault::ephemeral());
+        let commit = |permissions: &[&str]| {
+            let permission = |name: &&str| {
+                format!(
+                    "type: TrafficPermission\nmesh: demo\nname: {name}\n\
+                     sources: [{{match: {{service: a}}}}]\ndestinations: [{{match: {{service: b}}}}]\n"
+                )
+            };
+            let mesh = "type: Mesh\nname: demo\nmtls: {enabled: true}\n".to_owned();
+            let documents = [mesh].into_iter().chain(permissions.iter().map(permission));
+            let text = documents.collect::<Vec<_>>().join("---\n");
+            let files = [(Arc::from("demo.yaml"), text.into_bytes())];
+            let mut manifest = manifest::parse(&files, "default".parse().unwrap());
+            let revision = "main@sha1:0123456789abcdef0123456789abcdef01234567";
+            manifest.set_revision(Some(revision.parse().unwrap()));
+            manifest.desired().clone()
+        };
+        reconcile(&store, &vault, &commit(&["in-git"])).await;
+        let resource = key(Kind::TrafficPermission, "by-call");
+        let body = json!({"sources": [{"match": {"service": "a"}}],
+            "destinations": [{"match": {"service": "b"}}]});
+        let after = manifest::parse_resource(body.to_string().as_bytes(), &resource).unwrap();
+        let call = Call {
+            resource,
+            after: Some(after),
+        };
+        make(&store, &vault, &call).await.unwrap();
+        let current = store.load().await.unwrap();
+        let now = Timestamp::from_unix_seconds(1_780_000_000);
+        let plan = windlass::plan::plan(&current, &commit(&[]), &Evidence::new(), now);
+        assert_eq!(plan.meshes[0].changes.len(), 1);
+        assert_eq!(plan.meshes[0].authorization, []);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

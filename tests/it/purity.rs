@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use scan::NamedPath;
 
 /// The modules that compute and do nothing else: files, and folders with all in them.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "model",
     "manifest",
     "check",
@@ -18,6 +18,7 @@ const PURE: [&str; 10] = [
     "ca",
     "dataplane/bootstrap",
     "xds/evidence/record",
+    "xds/resource",
     "xds/snapshot",
     "xds/to_envoy",
 ];

@@ -5,6 +5,8 @@
 //! own, so tests run side by side. Processes end with the value that owns them.
 
 pub(crate) mod daemon;
+pub(crate) mod dp;
+pub(crate) mod echo;
 pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod mesh_ca;

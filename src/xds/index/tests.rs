@@ -1,3 +1,5 @@
+mod waking;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,7 +9,8 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::ca::{self, LeafKey};
 use crate::clock;
-use crate::model::{AuthorityState, Current, Generation, Origin, StoredResource};
+use crate::model::{AuthorityState, Current, Generation};
+use crate::xds::fixtures::changes::put;
 
 /// A mesh with one authority and the dataplanes `web` and `api`.
 fn mesh(name: &str) -> (MeshState, Signer) {
@@ -27,15 +30,6 @@ fn mesh(name: &str) -> (MeshState, Signer) {
         put_dataplane(&mut state, dataplane, dataplane);
     }
     (state, signer)
-}
-
-fn put(state: &mut MeshState, resource: serde_json::Value) {
-    let resource = serde_json::from_value(resource).unwrap();
-    let stored = StoredResource::new(resource, Origin::Api {});
-    state.generation = Generation(state.generation.0 + 1);
-    state
-        .resources
-        .insert(stored.resource.key(), Arc::new(stored));
 }
 
 fn put_dataplane(state: &mut MeshState, name: &str, service: &str) {
@@ -58,17 +52,27 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let mut serving = Serving::default();
-        let mut current = BTreeMap::new();
-        for name in ["one", "two"] {
-            let (mesh, signer) = mesh(name);
-            serving.signers.insert(signer.id(), Arc::new(signer));
-            current.insert(mesh.name.clone(), Arc::new(mesh));
-        }
-        serving.current = Arc::new(Current {
-            generation: Generation(1),
-            meshes: current.clone(),
+        let (one, first) = mesh("one");
+        let (two, second) = mesh("two");
+        let case = Self::of([one, two]);
+        case.state.send_modify(|serving| {
+            let signers = [first, second].map(|signer| (signer.id(), Arc::new(signer)));
+            Arc::make_mut(serving).signers.extend(signers);
         });
+        case
+    }
+
+    /// These meshes, and nobody to sign.
+    fn of<const N: usize>(meshes: [MeshState; N]) -> Self {
+        let meshes = meshes.map(|mesh| (mesh.name.clone(), Arc::new(mesh)));
+        let current = BTreeMap::from(meshes);
+        let serving = Serving {
+            current: Arc::new(Current {
+                generation: Generation(1),
+                meshes: current.clone(),
+            }),
+            ..Serving::default()
+        };
         let (state, watch) = watch::channel(Arc::new(serving));
         let rng = StdRng::seed_from_u64(1);
         let leaves = LeafCache::new(Duration::from_hours(24), LeafKey::EcP256, rng);

@@ -224,6 +224,18 @@ impl MeshView {
     }
 }
 
+#[cfg(test)]
+impl MeshView {
+    /// All that is kept beside what was made of it.
+    pub(super) fn shape(&self) -> String {
+        let service = |(name, service): (&ServiceName, &Service)| {
+            format!("{name}: {:?} {:?}", service.offers, service.clients)
+        };
+        let services: Vec<_> = self.services.iter().map(service).collect();
+        format!("{services:#?} {:#?}", self.grants)
+    }
+}
+
 /// What one step changed.
 #[derive(Debug, Default)]
 struct Step {

@@ -84,9 +84,12 @@ impl Service {
         accepts: Accepts,
         grants: &Grants,
     ) -> Arc<Resource> {
-        let make_guard = || Guard {
-            tls: tls::downstream(mesh),
-            rbac: rbac::filter(mesh, name, &grants.sources(name)),
+        let make_guard = || {
+            let sources = grants.sources(name);
+            Guard {
+                tls: tls::downstream(mesh, &sources),
+                rbac: rbac::filter(mesh, name, &sources),
+            }
         };
         self.inbounds.get_or_make((at, to), || {
             let guard = match accepts {

@@ -1,26 +1,13 @@
+mod properties;
+mod resources;
+
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{
-    Authority, AuthorityOrigin, AuthorityState, Generation, MeshName, Origin, SpkiId,
-    StoredResource,
-};
+use crate::model::{AuthorityState, Generation, MeshName, Origin, StoredResource};
+use crate::xds::fixtures::changes::stored_authority;
 use crate::xds::fixtures::{at, authority, bundle, leaf, secrets};
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
-
-fn stored_authority(content: &str, state: AuthorityState) -> Authority {
-    Authority {
-        id: authority(content),
-        spki: SpkiId(Digest::of(content.as_bytes())),
-        mesh: "demo".parse().unwrap(),
-        origin: AuthorityOrigin::Builtin { ordinal: 1 },
-        certificate: format!("{content}\n\n").into(),
-        subject: String::new(),
-        not_before: at(0),
-        not_after: at(1000),
-        state,
-    }
-}
 
 fn mesh(enabled: bool, authorities: &[(&str, AuthorityState)]) -> MeshState {
     let name: MeshName = "demo".parse().unwrap();

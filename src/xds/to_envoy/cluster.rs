@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
 };
+use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
-use envoy_types::pb::google::protobuf::{Any, Duration};
+use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value};
 use envoy_types::util::pack_any;
 
 use super::{address, ads, seconds, tls};
@@ -36,6 +37,7 @@ pub(in crate::xds) fn local(port: NonZeroU16) -> Resource {
     encode(Cluster {
         name,
         connect_timeout: Some(CONNECT),
+        circuit_breakers: Some(no_limits()),
         cluster_discovery_type: Some(discovery(DiscoveryType::Static)),
         load_assignment: Some(assignment),
         ..Cluster::default()
@@ -43,11 +45,14 @@ pub(in crate::xds) fn local(port: NonZeroU16) -> Resource {
 }
 
 /// The cluster of a service, plaintext where there is no TLS context. It has
-/// the service's name, and so do its endpoints.
+/// the service's name, and so do its endpoints. Envoy uses a cluster that
+/// changed once its endpoints have come again, the same or not; measured on
+/// 1.40, it otherwise goes on with the old cluster until [`super::ads`] times out.
 pub(in crate::xds) fn service(service: &ServiceName, tls: Option<Any>) -> Resource {
     encode(Cluster {
         name: service.to_string(),
         connect_timeout: Some(CONNECT),
+        circuit_breakers: Some(no_limits()),
         lb_policy: LbPolicy::LeastRequest.into(),
         cluster_discovery_type: Some(discovery(DiscoveryType::Eds)),
         eds_cluster_config: Some(EdsClusterConfig {
@@ -83,6 +88,21 @@ fn load_assignment(name: &str, at: impl IntoIterator<Item = SocketAddr>) -> Clus
         cluster_name: name.to_owned(),
         endpoints: locality.into_iter().collect(),
         ..ClusterLoadAssignment::default()
+    }
+}
+
+/// Envoy's own limits are 1,024 connections to a cluster and as many that
+/// wait; how many a service takes is the service's business.
+fn no_limits() -> CircuitBreakers {
+    let unlimited = Some(UInt32Value { value: u32::MAX });
+    CircuitBreakers {
+        thresholds: vec![Thresholds {
+            max_connections: unlimited,
+            max_pending_requests: unlimited,
+            max_requests: unlimited,
+            ..Thresholds::default()
+        }],
+        ..CircuitBreakers::default()
     }
 }
 

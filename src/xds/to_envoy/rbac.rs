@@ -19,7 +19,9 @@ const POLICY: &str = "traffic-permissions";
 /// The filter in front of a service: it lets the sources in and nobody else.
 ///
 /// Rules without a policy deny everything, unlike a filter without rules. What
-/// it decides is counted in `inbound.<service>.rbac.{allowed,denied}`.
+/// it decides is counted in `inbound.<service>.rbac.{allowed,denied}`. Who it
+/// would deny does not get through the handshake, unless a TLS session is
+/// resumed: that one was verified under earlier rules.
 pub(in crate::xds) fn filter(
     mesh: &MeshName,
     service: &ServiceName,
@@ -38,19 +40,13 @@ pub(in crate::xds) fn filter(
 
 /// At most one policy: a map has no order.
 fn policies(mesh: &MeshName, sources: &BTreeSet<&ServiceMatch>) -> HashMap<String, Policy> {
-    if sources.is_empty() {
+    let names = tls::principals(mesh, sources);
+    if names.is_empty() {
         return HashMap::new();
     }
-    let name = |source: &ServiceMatch| match source {
-        ServiceMatch::Any => tls::any_service(mesh),
-        ServiceMatch::Exactly(service) => tls::exactly(mesh, service),
-    };
-    // `*` says it all.
-    let everyone = sources.get(&ServiceMatch::Any).copied();
-    let named = sources.iter().copied().filter(|_| everyone.is_none());
-    let principals = everyone.into_iter().chain(named).map(|source| Principal {
+    let principals = names.into_iter().map(|name| Principal {
         identifier: Some(Identifier::Authenticated(Authenticated {
-            principal_name: Some(name(source)),
+            principal_name: Some(name),
         })),
     });
     let policy = Policy {

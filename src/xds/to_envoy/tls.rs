@@ -1,6 +1,8 @@
 //! TLS contexts. What they refer to comes over SDS on the same stream; whom
 //! they accept is said here, since a secret names no one.
 
+use std::collections::BTreeSet;
+
 use envoy_types::pb::envoy::config::core::v3::TransportSocket;
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
@@ -18,14 +20,20 @@ use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use envoy_types::util::pack_any;
 
 use super::ads;
-use crate::model::{MeshName, ServiceName, SpiffeId};
+use crate::model::{MeshName, ServiceMatch, ServiceName, SpiffeId};
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
 
-/// The side that accepts connections: the client shows a certificate of a
-/// service of this mesh, whichever it is.
-pub(in crate::xds) fn downstream(mesh: &MeshName) -> Any {
+/// The side that accepts connections: the client shows a certificate of one of
+/// these services of the mesh. Where there is none, the handshake fails for
+/// everyone: the RBAC filter comes too late for what a service says first
+/// (docs/decisions/0007).
+pub(in crate::xds) fn downstream(mesh: &MeshName, sources: &BTreeSet<&ServiceMatch>) -> Any {
+    let mut clients = principals(mesh, sources);
+    if clients.is_empty() {
+        clients.push(nobody(mesh));
+    }
     pack_any(DownstreamTlsContext {
-        common_tls_context: Some(common(any_service(mesh))),
+        common_tls_context: Some(common(clients)),
         require_client_certificate: Some(BoolValue { value: true }),
         ..DownstreamTlsContext::default()
     })
@@ -35,7 +43,7 @@ pub(in crate::xds) fn downstream(mesh: &MeshName) -> Any {
 /// this service.
 pub(in crate::xds) fn upstream(mesh: &MeshName, service: &ServiceName) -> Any {
     pack_any(UpstreamTlsContext {
-        common_tls_context: Some(common(exactly(mesh, service))),
+        common_tls_context: Some(common(vec![exactly(mesh, service)])),
         ..UpstreamTlsContext::default()
     })
 }
@@ -48,8 +56,21 @@ pub(super) fn socket(context: Any) -> TransportSocket {
     }
 }
 
+/// Matches the SPIFFE ids of the sources of permissions, and no other.
+pub(super) fn principals(mesh: &MeshName, sources: &BTreeSet<&ServiceMatch>) -> Vec<StringMatcher> {
+    // `*` says it all.
+    if sources.contains(&ServiceMatch::Any) {
+        return vec![any_service(mesh)];
+    }
+    let named = sources.iter().filter_map(|source| match source {
+        ServiceMatch::Any => None,
+        ServiceMatch::Exactly(service) => Some(exactly(mesh, service)),
+    });
+    named.collect()
+}
+
 /// Matches the SPIFFE id of one service.
-pub(super) fn exactly(mesh: &MeshName, service: &ServiceName) -> StringMatcher {
+fn exactly(mesh: &MeshName, service: &ServiceName) -> StringMatcher {
     let id = SpiffeId {
         mesh: mesh.clone(),
         service: service.clone(),
@@ -59,9 +80,15 @@ pub(super) fn exactly(mesh: &MeshName, service: &ServiceName) -> StringMatcher {
 
 /// Matches the SPIFFE id of every service of a mesh, and the id of no other
 /// mesh, for the slash ends the trust domain.
-pub(super) fn any_service(mesh: &MeshName) -> StringMatcher {
+fn any_service(mesh: &MeshName) -> StringMatcher {
     let domain = SpiffeId::trust_domain(mesh);
     matcher(MatchPattern::Prefix(format!("{domain}/")))
+}
+
+/// Matches what no leaf has: the mesh with an empty service.
+fn nobody(mesh: &MeshName) -> StringMatcher {
+    let domain = SpiffeId::trust_domain(mesh);
+    matcher(MatchPattern::Exact(format!("{domain}/")))
 }
 
 fn matcher(pattern: MatchPattern) -> StringMatcher {
@@ -71,14 +98,15 @@ fn matcher(pattern: MatchPattern) -> StringMatcher {
     }
 }
 
-fn common(peer: StringMatcher) -> CommonTlsContext {
+fn common(peers: Vec<StringMatcher>) -> CommonTlsContext {
+    let peers = peers.into_iter().map(|peer| SubjectAltNameMatcher {
+        san_type: SanType::Uri.into(),
+        matcher: Some(peer),
+        ..SubjectAltNameMatcher::default()
+    });
     let validation = CombinedCertificateValidationContext {
         default_validation_context: Some(CertificateValidationContext {
-            match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
-                san_type: SanType::Uri.into(),
-                matcher: Some(peer),
-                ..SubjectAltNameMatcher::default()
-            }],
+            match_typed_subject_alt_names: peers.collect(),
             ..CertificateValidationContext::default()
         }),
         validation_context_sds_secret_config: Some(secret(MESH_CA)),

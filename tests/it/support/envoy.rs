@@ -26,7 +26,7 @@ pub(crate) struct Envoy {
 /// # Panics
 ///
 /// Panics where it is missing: a test of Envoy without Envoy proves nothing.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let path = std::env::var_os("WINDLASS_TEST_ENVOY").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/envoy")),
         PathBuf::from,
@@ -88,6 +88,20 @@ impl Envoy {
             );
             text.replace(from, to)
         });
+        Self::launch(dir, &bootstrap)
+    }
+
+    /// Starts an Envoy with a bootstrap that gets the path of a file with that
+    /// token, and waits until its admin server answers.
+    pub(crate) fn with_bootstrap(token: &str, bootstrap: impl FnOnce(&str) -> Value) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("token");
+        fs::write(&path, token).expect("a token file");
+        let bootstrap = bootstrap(path.to_str().expect("a path that is text"));
+        Self::launch(dir, &bootstrap.to_string())
+    }
+
+    fn launch(dir: TempDir, bootstrap: &str) -> Self {
         fs::write(dir.path().join("envoy.yaml"), bootstrap).expect("a bootstrap file");
         let log = File::create(dir.path().join("envoy.log")).expect("a log file");
         let child = Command::new(program())
@@ -191,6 +205,15 @@ impl Envoy {
     pub(crate) fn ask(&self, client: &ClientIdentity) -> Result<String, String> {
         tls::ask(&self.listener("inbound")?, client)
     }
+}
+
+/// Sends a signal, such as `TERM`, to a process that a test has started.
+pub(crate) fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -\"$1\" \"$0\"", &pid.to_string(), signal])
+        .status()
+        .expect("a shell");
+    assert!(sent.success(), "process {pid} was gone already");
 }
 
 impl Drop for Envoy {

@@ -9,6 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
@@ -25,6 +26,17 @@ pub(crate) struct MeshCa {
 pub(crate) struct ClientIdentity {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl ClientIdentity {
+    /// A certificate and its key out of PEM.
+    pub(crate) fn from_pem(certificate: &str, key: &str) -> Self {
+        Self {
+            certificate: CertificateDer::from_pem_slice(certificate.as_bytes())
+                .expect("a certificate"),
+            key: PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key"),
+        }
+    }
 }
 
 impl MeshCa {

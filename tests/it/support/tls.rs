@@ -2,24 +2,29 @@
 //! test judges.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme, StreamOwned,
 };
+use webpki::EndEntityCert;
 
 use super::mesh_ca::ClientIdentity;
+use super::sds::Secrets;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The certificate that the server at `address` shows.
 pub(crate) fn shown(address: &str) -> Result<CertificateDer<'static>, String> {
-    let mut stream = connect(address, None)?;
+    let mut stream = open(address, None)?;
     while stream.conn.is_handshaking() {
         stream
             .conn
@@ -34,9 +39,14 @@ pub(crate) fn shown(address: &str) -> Result<CertificateDer<'static>, String> {
         .ok_or_else(|| "the server showed no certificate".to_owned())
 }
 
+/// The first certificate of a PEM text.
+pub(crate) fn certificate(pem: &str) -> Result<CertificateDer<'static>, String> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())
+}
+
 /// What the HTTP server at `address` says to a client that proves itself so.
 pub(crate) fn ask(address: &str, client: &ClientIdentity) -> Result<String, String> {
-    let mut stream = connect(address, Some(client))?;
+    let mut stream = open(address, Some(client))?;
     let request = b"GET / HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n";
     let mut answer = String::new();
     stream
@@ -46,7 +56,8 @@ pub(crate) fn ask(address: &str, client: &ClientIdentity) -> Result<String, Stri
     Ok(answer)
 }
 
-fn connect(
+/// Connects; the handshake comes with the first bytes.
+pub(crate) fn open(
     address: &str,
     client: Option<&ClientIdentity>,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
@@ -71,6 +82,64 @@ fn connect(
         .and_then(|()| socket.set_write_timeout(Some(TIMEOUT)))
         .map_err(|error| error.to_string())?;
     Ok(StreamOwned::new(connection, socket))
+}
+
+/// A TLS server that takes clients with a certificate of its own root and
+/// answers one line as a service does.
+pub(crate) struct Server {
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+}
+
+impl Server {
+    /// A server that shows what a dataplane got.
+    pub(crate) fn new(listener: TcpListener, own: &Secrets) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        let root = certificate(&own.bundle).expect("a root");
+        roots.add(root).expect("a root");
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .expect("a verifier");
+        let own = ClientIdentity::from_pem(&own.leaf, &own.key);
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_client_cert_verifier(clients)
+            .with_single_cert(vec![own.certificate], own.key)
+            .expect("a certificate with its key");
+        Self {
+            listener,
+            config: Arc::new(config),
+        }
+    }
+
+    /// The same port with what another dataplane got.
+    pub(crate) fn with_identity(self, own: &Secrets) -> Self {
+        Self::new(self.listener, own)
+    }
+
+    /// Takes one client, answers its line and returns its URI SANs.
+    pub(crate) fn answer_one(&self, name: &str) -> Result<Vec<String>, String> {
+        let words = |error: std::io::Error| error.to_string();
+        let (socket, _) = self.listener.accept().map_err(words)?;
+        socket.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
+        let connection = ServerConnection::new(Arc::clone(&self.config));
+        let mut stream = StreamOwned::new(connection.map_err(|e| e.to_string())?, socket);
+        writeln!(stream, "this is {name}").map_err(words)?;
+        let mut line = String::new();
+        let mut byte = [0];
+        while !line.ends_with('\n') {
+            stream.read_exact(&mut byte).map_err(words)?;
+            line.push(char::from(byte[0]));
+        }
+        write!(stream, "{name}: {line}").map_err(words)?;
+        let shown = stream.conn.peer_certificates().and_then(<[_]>::first);
+        let shown = shown.ok_or("the client showed no certificate")?;
+        let leaf = EndEntityCert::try_from(shown).map_err(|error| error.to_string())?;
+        Ok(leaf.valid_uri_names().map(str::to_owned).collect())
+    }
 }
 
 /// Takes every chain, but only from who holds the key.

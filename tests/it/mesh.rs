@@ -1,0 +1,8 @@
+//! Real Envoys under `windlass dp run`, with real services behind them: what is
+//! in Git is what the network does.
+
+mod acceptance;
+mod identity;
+mod network;
+mod policy;
+mod switching;

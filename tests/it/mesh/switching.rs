@@ -1,0 +1,35 @@
+//! mTLS off and on again.
+
+use super::network::{Network, mesh_document};
+use crate::support::{echo, wait};
+
+#[test]
+fn mtls_goes_off_and_on_again_by_commits() {
+    let mut network = Network::of(&["demo"]);
+    network.start_proxies("demo");
+    network.wait_until_reached("demo", "backend");
+    network.wait_until_denied("demo", "redis");
+    let inbound = network.inbound("redis");
+    assert!(
+        echo::ask(&inbound, "hello").is_err(),
+        "plaintext while mTLS is on"
+    );
+
+    let off = mesh_document("demo", false);
+    network.commit(&[("demo/mesh.yaml", Some(&off))], "mTLS off");
+    network.wait_until_reached("demo", "redis");
+    network.wait_until_reached("demo", "backend");
+    let plain = wait::until("a plaintext answer", || echo::ask(&inbound, "hello"));
+    assert_eq!(plain, "redis of demo: hello");
+
+    let on = mesh_document("demo", true);
+    network.commit(&[("demo/mesh.yaml", Some(&on))], "mTLS on");
+    network.wait_until_denied("demo", "redis");
+    network.wait_until_reached("demo", "backend");
+    wait::until("plaintext to be refused", || {
+        match echo::ask(&inbound, "hello") {
+            Ok(answer) => Err(answer),
+            Err(_) => Ok(()),
+        }
+    });
+}

@@ -1,0 +1,120 @@
+//! Services behind proxies, and their clients: lines over plain TCP.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long one line may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A TCP server that greets with its name and answers every line with its name and the line.
+pub(crate) struct Echo {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Echo {
+    /// Starts one on a free port of 127.0.0.1. It ends with the process.
+    pub(crate) fn start(name: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (name, count) = (name.to_owned(), Arc::clone(&accepted));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let name = name.clone();
+                // A client that goes away ends its thread.
+                thread::spawn(move || serve(&name, &stream?));
+            }
+        });
+        Self { address, accepted }
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many connections have reached it.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(name: &str, mut stream: &TcpStream) -> std::io::Result<()> {
+    writeln!(stream, "this is {name}")?;
+    for line in BufReader::new(stream).lines() {
+        writeln!(stream, "{name}: {}", line?)?;
+    }
+    Ok(())
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Talk<S: Read + Write> {
+    stream: BufReader<S>,
+    /// What the server said first.
+    pub(crate) greeting: String,
+}
+
+impl Talk<TcpStream> {
+    /// Connects over plain TCP and waits for the greeting.
+    pub(crate) fn open(address: &str) -> Result<Self, String> {
+        let address: SocketAddr = address.parse().expect("an address");
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(words)?;
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
+        stream.set_write_timeout(Some(TIMEOUT)).map_err(words)?;
+        Self::over(stream)
+    }
+
+    /// Waits until the other end has closed, which a proxy does within its drain time.
+    pub(crate) fn wait_until_closed(mut self, limit: Duration) -> Result<(), String> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(limit)).map_err(words)?;
+        match self.stream.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+            other => Err(format!("still open: {other:?}")),
+        }
+    }
+}
+
+impl<S: Read + Write> Talk<S> {
+    /// Waits for the greeting on a connection.
+    pub(crate) fn over(stream: S) -> Result<Self, String> {
+        let mut talk = Self {
+            stream: BufReader::new(stream),
+            greeting: String::new(),
+        };
+        talk.greeting = talk.line()?;
+        Ok(talk)
+    }
+
+    /// Says a line and returns the answer.
+    pub(crate) fn say(&mut self, line: &str) -> Result<String, String> {
+        writeln!(self.stream.get_mut(), "{line}").map_err(words)?;
+        self.line()
+    }
+
+    fn line(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line).map_err(words)? {
+            0 => Err("the connection was closed".to_owned()),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+}
+
+/// One question and its answer over a connection of its own.
+pub(crate) fn ask(address: &str, line: &str) -> Result<String, String> {
+    Talk::open(address)?.say(line)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn words(error: std::io::Error) -> String {
+    error.to_string()
+}

@@ -28,6 +28,7 @@ use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use evidence::EvidenceBoard;
@@ -66,6 +67,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 const TOKENS: Duration = Duration::from_secs(5);
 /// How long evidence gathers before it is written.
 const GATHER: Duration = Duration::from_millis(200);
+/// How long what nothing is decided by may wait longer, such as versions.
+const INSIGHT: Duration = Duration::from_secs(5);
 /// The longest time between attempts to write it.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
@@ -209,13 +212,25 @@ async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
     let mut changes = evidence.subscribe();
     changes.mark_changed();
     let mut pause = GATHER;
+    let mut all_at = Instant::now() + INSIGHT;
     loop {
-        if pause == GATHER && changes.changed().await.is_err() {
-            return std::future::pending().await;
+        if pause == GATHER {
+            tokio::select! {
+                result = changes.changed() => if result.is_err() {
+                    return std::future::pending().await;
+                },
+                () = tokio::time::sleep_until(all_at) => {}
+            }
         }
         tokio::time::sleep(pause).await;
         changes.mark_unchanged();
-        match evidence.flush(store).await {
+        let is_all = Instant::now() >= all_at;
+        let flushed = if is_all {
+            evidence.flush(store).await
+        } else {
+            evidence.flush_evidence(store).await
+        };
+        match flushed {
             Ok(()) => pause = GATHER,
             Err(error) => {
                 pause = (pause * 2).min(LONGEST_RETRY);
@@ -224,7 +239,14 @@ async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
                     retry_milliseconds = pause.as_millis(),
                     "evidence was not written"
                 );
+                continue;
             }
+        }
+        if is_all {
+            all_at = Instant::now() + INSIGHT;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

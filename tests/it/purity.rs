@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use scan::NamedPath;
 
 /// The modules that compute and do nothing else: files, and folders with all in them.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "model",
     "manifest",
     "check",
@@ -17,6 +17,7 @@ const PURE: [&str; 10] = [
     "transition",
     "ca",
     "dataplane/bootstrap",
+    "xds/evidence/record",
     "xds/resource",
     "xds/snapshot",
     "xds/to_envoy",
@@ -26,7 +27,7 @@ const PURE: [&str; 10] = [
 const PURE_SESSION: &str = "xds/session";
 
 /// What a pure module does not name: the beginnings of paths.
-const BANNED: [&str; 62] = [
+const BANNED: [&str; 64] = [
     // The runtime, the network and the databases.
     "tokio",
     "tokio_stream",
@@ -81,6 +82,7 @@ const BANNED: [&str; 62] = [
     "crate::apply",
     "crate::cli",
     "crate::config",
+    "crate::dataplane",
     "crate::reconcile",
     "crate::source",
     "crate::state",
@@ -88,6 +90,7 @@ const BANNED: [&str; 62] = [
     "crate::telemetry",
     "crate::token",
     "crate::xds::accept",
+    "crate::xds::dataplane_service",
     "crate::xds::evidence",
     "crate::xds::index",
     "crate::xds::leaf",

@@ -5,6 +5,7 @@ mod auth;
 mod dataplane_service;
 mod envoy;
 mod harness;
+mod insight;
 mod limits;
 mod proxy;
 mod push;

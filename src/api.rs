@@ -28,6 +28,7 @@ mod error;
 mod form;
 mod guard;
 mod history;
+mod insight;
 mod resources;
 mod server;
 mod snapshot;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
+pub use insight::Insight;
 pub use resources::Items;
 pub use snapshot::StateDocument;
 pub use status::{

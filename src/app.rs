@@ -73,7 +73,7 @@ impl App {
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
-        let evidence = Arc::new(EvidenceBoard::restore(store.evidence().await?));
+        let evidence = Arc::new(evidence_board(&config, &*store).await?);
         let mut metrics = Metrics::new();
         let xds_metrics = xds::XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
@@ -250,6 +250,18 @@ impl App {
             drop(guard);
         });
     }
+}
+
+/// What proxies have acknowledged before, on the board of this instance.
+async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBoard, AppError> {
+    let instance = match &config.instance_id {
+        Some(id) => id.clone(),
+        None => hostname::get()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    Ok(EvidenceBoard::restore(store.evidence().await?, &instance))
 }
 
 fn xds_config(config: &Config) -> XdsConfig {

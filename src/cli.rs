@@ -19,6 +19,7 @@ mod error;
 mod generate;
 mod get;
 mod history;
+mod inspect;
 mod output;
 mod plan;
 mod run;
@@ -48,6 +49,7 @@ enum Command {
     Seal(seal::Args),
     Generate(generate::Args),
     Get(get::Args),
+    Inspect(inspect::Args),
     Status(status::Args),
     History(history::Args),
     Dp(dp::Args),
@@ -100,6 +102,7 @@ impl Cli {
             Command::Seal(args) => seal::run(args, terminal),
             Command::Generate(args) => generate::run(args, terminal),
             Command::Get(args) => get::run(args, terminal),
+            Command::Inspect(args) => inspect::run(args, terminal),
             Command::Status(args) => status::run(args, terminal),
             Command::History(args) => history::run(args, terminal),
             Command::Dp(args) => dp::run(args, terminal),

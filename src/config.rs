@@ -166,6 +166,8 @@ pub struct Config {
     pub encryption_identity: PathBuf,
     /// `general.advertisedHostname`
     pub advertised_hostname: Option<String>,
+    /// `general.instanceId`
+    pub instance_id: Option<String>,
     /// `api.interface` and `api.port`
     pub api: SocketAddr,
     /// 127.0.0.1 and `admin.local.port`

@@ -8,6 +8,7 @@
 //! generation and passes [`admission`], from whomever it comes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -65,7 +66,7 @@ pub struct Written {
     /// The store's generation, and the mesh's.
     pub generation: Generation,
     /// The mesh as it is now; `None` where it is gone.
-    pub mesh: Option<std::sync::Arc<MeshState>>,
+    pub mesh: Option<Arc<MeshState>>,
 }
 
 /// What changed since a generation.
@@ -74,7 +75,7 @@ pub struct Changes {
     /// The store's generation now.
     pub generation: Generation,
     /// The meshes that were written since.
-    pub meshes: Vec<std::sync::Arc<MeshState>>,
+    pub meshes: Vec<Arc<MeshState>>,
     /// The names of all meshes that exist: what is missing here is gone.
     pub existing: Vec<MeshName>,
 }
@@ -119,7 +120,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Keeps what proxies have acknowledged, in place of what they had before.
     /// Not part of a mesh's generation. It goes with its Dataplane, and is not
     /// kept where there is none.
-    async fn record_evidence(&self, evidence: &[ProxyEvidence]) -> Result<(), StoreError>;
+    async fn record_evidence(&self, evidence: &[Arc<ProxyEvidence>]) -> Result<(), StoreError>;
 
     /// What every known proxy has acknowledged.
     async fn evidence(&self) -> Result<Evidence, StoreError>;

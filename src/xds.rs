@@ -28,6 +28,7 @@ use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use evidence::EvidenceBoard;
@@ -51,6 +52,10 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 const MAX_METADATA: u32 = 16 * 1024;
 /// The most streams of one connection.
 const MAX_STREAMS: u32 = 100;
+/// How much of a message may lie unread, per stream and per connection, in
+/// bytes: what a client can make the server hold.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 /// How often a connection is probed, and how long it may take to answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
@@ -62,6 +67,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 const TOKENS: Duration = Duration::from_secs(5);
 /// How long evidence gathers before it is written.
 const GATHER: Duration = Duration::from_millis(200);
+/// How long what nothing is decided by may wait longer, such as versions.
+const INSIGHT: Duration = Duration::from_secs(5);
 /// The longest time between attempts to write it.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
@@ -135,6 +142,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .http2_max_header_list_size(MAX_METADATA)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(sds.max_decoding_message_size(MAX_MESSAGE))
         .add_service(ads.max_decoding_message_size(MAX_MESSAGE))
@@ -203,13 +212,25 @@ async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
     let mut changes = evidence.subscribe();
     changes.mark_changed();
     let mut pause = GATHER;
+    let mut all_at = Instant::now() + INSIGHT;
     loop {
-        if pause == GATHER && changes.changed().await.is_err() {
-            return std::future::pending().await;
+        if pause == GATHER {
+            tokio::select! {
+                result = changes.changed() => if result.is_err() {
+                    return std::future::pending().await;
+                },
+                () = tokio::time::sleep_until(all_at) => {}
+            }
         }
         tokio::time::sleep(pause).await;
         changes.mark_unchanged();
-        match evidence.flush(store).await {
+        let is_all = Instant::now() >= all_at;
+        let flushed = if is_all {
+            evidence.flush(store).await
+        } else {
+            evidence.flush_evidence(store).await
+        };
+        match flushed {
             Ok(()) => pause = GATHER,
             Err(error) => {
                 pause = (pause * 2).min(LONGEST_RETRY);
@@ -218,7 +239,14 @@ async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
                     retry_milliseconds = pause.as_millis(),
                     "evidence was not written"
                 );
+                continue;
             }
+        }
+        if is_all {
+            all_at = Instant::now() + INSIGHT;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

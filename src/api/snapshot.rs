@@ -18,7 +18,7 @@ pub struct StateDocument {
     /// The meshes, in the order of their names.
     pub meshes: Vec<Arc<MeshState>>,
     /// What proxies have acknowledged, in the order of their names.
-    pub evidence: Vec<ProxyEvidence>,
+    pub evidence: Vec<Arc<ProxyEvidence>>,
     /// The last revision of the source that was accepted and written.
     pub applied: Option<Revision>,
 }

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::ApiContext;
 use super::error::ApiError;
 use super::guard::Connection;
+use super::insight::Insight;
 use crate::model::{
-    AuthorityId, AuthorityState, DataplaneId, Diagnostic, Evidence, Generation, Mesh, MeshName,
-    MeshState, Phase, Revision, SourceName, Strategy, Timestamp,
+    AuthorityId, AuthorityState, Diagnostic, Evidence, Generation, Mesh, MeshName, MeshState,
+    Phase, Revision, SourceName, Strategy, Timestamp,
 };
 use crate::reconcile::report::{Condition, SourceReport};
 
@@ -112,6 +113,9 @@ pub struct DataplanesStatus {
     pub known: usize,
     /// How many of them are connected.
     pub online: usize,
+    /// What is known of each, in the order of their names.
+    #[serde(default)]
+    pub insights: Vec<Insight>,
 }
 
 pub(super) fn routes() -> Router<ApiContext> {
@@ -199,17 +203,12 @@ impl MeshStatus {
 
 impl DataplanesStatus {
     fn of(state: &MeshState, evidence: &Evidence) -> Self {
-        let connected = |id: &DataplaneId| {
-            evidence
-                .get(id)
-                .is_some_and(|proxy| proxy.connected_since.is_some())
-        };
+        let insights = Insight::of_mesh(state, |dataplane| evidence.get(&dataplane.id()));
+        let is_online = |insight: &&Insight| insight.connected_since.is_some();
         Self {
-            known: state.dataplanes().count(),
-            online: state
-                .dataplanes()
-                .filter(|dataplane| connected(&dataplane.id()))
-                .count(),
+            known: insights.len(),
+            online: insights.iter().filter(is_online).count(),
+            insights,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::keys::{self, Key};
 use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig, StoreConfig};
 use crate::ca::LeafKey;
-use crate::model::HumanDuration;
+use crate::model::{HumanDuration, printable};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -39,6 +39,7 @@ impl Settings {
             source: self.source()?,
             encryption_identity: self.state_path(&keys::STORE_ENCRYPTION_IDENTITY)?,
             advertised_hostname: self.optional(&keys::GENERAL_ADVERTISED_HOSTNAME, hostname)?,
+            instance_id: self.optional(&keys::GENERAL_INSTANCE_ID, instance_id)?,
             api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
             admin_local: SocketAddr::new(local, self.port(&keys::ADMIN_LOCAL_PORT)?),
             xds: self.address(&keys::XDS_INTERFACE, &keys::XDS_PORT)?,
@@ -231,6 +232,15 @@ fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Str
     } else {
         let (least, most) = (HumanDuration(least), HumanDuration(most));
         Err(format!("must be from {least} to {most}"))
+    }
+}
+
+fn instance_id(text: &str) -> Result<String, String> {
+    let is_plain = !text.trim().is_empty() && printable(text) == text;
+    if is_plain && text.len() <= 253 {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a name of at most 253 bytes".to_owned())
     }
 }
 

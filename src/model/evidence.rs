@@ -1,6 +1,7 @@
-//! Evidence: what each proxy has acknowledged over SDS.
+//! Evidence: what each proxy has acknowledged over xDS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,12 @@ pub struct ProxyEvidence {
     pub dataplane: DataplaneId,
     /// Since when it is connected; `None` while it is not.
     pub connected_since: Option<Timestamp>,
+    /// Which instance of the control plane it is connected to, or was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<Arc<str>>,
+    /// When the token ends with which it connected last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_expires_at: Option<Timestamp>,
     /// When something of this was last learnt.
     pub seen: Timestamp,
     /// The trust bundle that it acknowledged last.
@@ -34,6 +41,13 @@ pub struct ProxyEvidence {
     /// one: that it acknowledges one of these proves nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, Vec<Digest>>,
+    /// The types that hold no secrets of which it rejected the last response.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused: BTreeSet<String>,
+    /// By secret and by other type, the version that it accepted last. Nothing
+    /// is decided by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
 }
 
 /// A rejected response.
@@ -42,7 +56,8 @@ pub struct ProxyEvidence {
 pub struct Nack {
     /// When.
     pub at: Timestamp,
-    /// The secret that was rejected, `identity_cert` or `mesh_ca`.
+    /// What was rejected: the secret, `identity_cert` or `mesh_ca`, or the
+    /// type, such as `listener`.
     pub resource: String,
     /// Envoy's own words, cut at 1 KiB.
     pub message: String,
@@ -55,6 +70,8 @@ impl ProxyEvidence {
         Self {
             dataplane,
             connected_since: None,
+            replica: None,
+            token_expires_at: None,
             seen: now,
             bundle: None,
             trusts: Vec::new(),
@@ -62,9 +79,11 @@ impl ProxyEvidence {
             leaf_not_after: None,
             last_nack: None,
             rejected: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            versions: BTreeMap::new(),
         }
     }
 }
 
-/// What every known proxy has acknowledged.
-pub type Evidence = BTreeMap<DataplaneId, ProxyEvidence>;
+/// What every known proxy has acknowledged. Cheap to copy.
+pub type Evidence = BTreeMap<DataplaneId, Arc<ProxyEvidence>>;

@@ -161,7 +161,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn record_evidence(&self, evidence: &[ProxyEvidence]) -> Result<(), StoreError> {
+    async fn record_evidence(&self, evidence: &[Arc<ProxyEvidence>]) -> Result<(), StoreError> {
         let mut content = self.content();
         for proxy in evidence {
             let id = &proxy.dataplane;

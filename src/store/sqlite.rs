@@ -301,7 +301,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn record_evidence(&self, evidence: &[ProxyEvidence]) -> Result<(), StoreError> {
+    async fn record_evidence(&self, evidence: &[Arc<ProxyEvidence>]) -> Result<(), StoreError> {
         const ACTION: &str = "record evidence";
         if evidence.is_empty() {
             return Ok(());

@@ -3,54 +3,60 @@
 //! The [`EvidenceBoard`] owns it: the streams write, the planner and the API
 //! read, and [`EvidenceBoard::flush`] keeps the store's copy.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod connection;
+mod record;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::resource::{Editions, Proof, Resource, ResourceType};
-use super::snapshot::Snapshot;
-use crate::clock;
-use crate::model::{DataplaneId, Evidence, Nack, ProxyEvidence, Timestamp};
+pub use self::connection::Connection;
+use self::record::Unsaved;
+use crate::model::{DataplaneId, Evidence, ProxyEvidence, Timestamp};
 use crate::store::{Store, StoreError};
-
-/// The longest message of a proxy that is kept, in bytes.
-const MAX_MESSAGE: usize = 1024;
-/// The most rejected versions that are kept of one secret.
-const MAX_REJECTED: usize = 16;
 
 /// What every known proxy has acknowledged.
 #[derive(Debug)]
 pub struct EvidenceBoard {
+    /// The name of this instance of the control plane.
+    replica: Option<Arc<str>>,
     entries: Mutex<BTreeMap<DataplaneId, Entry>>,
     changes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    evidence: ProxyEvidence,
+    evidence: Arc<ProxyEvidence>,
     /// How many streams the proxy has open.
     streams: usize,
-    /// Whether the store has an older value.
-    unsaved: bool,
+    /// What the store does not have yet.
+    unsaved: Unsaved,
     /// Changes whenever a secret is accepted while another counts as rejected.
     mended: watch::Sender<u64>,
 }
 
 impl Entry {
-    fn new(evidence: ProxyEvidence) -> Self {
+    fn new(evidence: Arc<ProxyEvidence>) -> Self {
         Self {
             evidence,
             streams: 0,
-            unsaved: false,
+            unsaved: Unsaved::Nothing,
             mended: watch::Sender::new(0),
         }
+    }
+
+    /// The evidence, to change it. Whoever holds a copy keeps what it was.
+    fn change(&mut self, unsaved: Unsaved) -> &mut ProxyEvidence {
+        self.unsaved = self.unsaved.max(unsaved);
+        Arc::make_mut(&mut self.evidence)
     }
 }
 
 impl Default for EvidenceBoard {
     fn default() -> Self {
         Self {
+            replica: None,
             entries: Mutex::default(),
             changes: watch::Sender::new(0),
         }
@@ -58,21 +64,22 @@ impl Default for EvidenceBoard {
 }
 
 impl EvidenceBoard {
-    /// A board that starts from what the store remembers. Nobody is connected.
+    /// The board of the instance called `replica`, which starts from what the
+    /// store remembers. Nobody is connected.
     #[must_use]
-    pub fn restore(evidence: Evidence) -> Self {
+    pub fn restore(evidence: Evidence, replica: &str) -> Self {
         let entries = evidence
             .into_iter()
-            .map(|(id, mut evidence)| {
-                let was_connected = evidence.connected_since.take().is_some();
-                let entry = Entry {
-                    unsaved: was_connected,
-                    ..Entry::new(evidence)
-                };
+            .map(|(id, evidence)| {
+                let mut entry = Entry::new(evidence);
+                if entry.evidence.connected_since.is_some() {
+                    entry.change(Unsaved::Evidence).connected_since = None;
+                }
                 (id, entry)
             })
             .collect();
         Self {
+            replica: Some(replica.into()),
             entries: Mutex::new(entries),
             ..Self::default()
         }
@@ -89,41 +96,46 @@ impl EvidenceBoard {
 
     /// What is known of one proxy now.
     #[must_use]
-    pub fn of(&self, dataplane: &DataplaneId) -> Option<ProxyEvidence> {
+    pub fn of(&self, dataplane: &DataplaneId) -> Option<Arc<ProxyEvidence>> {
         self.lock()
             .get(dataplane)
             .map(|entry| entry.evidence.clone())
     }
 
-    /// Changes whenever the evidence does.
+    /// Changes whenever the evidence does; not for versions alone, by which
+    /// nothing is decided.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Notes that a proxy has opened a stream. It counts as connected until
-    /// all of its [`Connection`]s are dropped.
+    /// Notes that a proxy has opened a stream with a token that ends then. It
+    /// counts as connected until all of its [`Connection`]s are dropped.
     #[must_use]
-    pub fn connect(self: &Arc<Self>, dataplane: DataplaneId, now: Timestamp) -> Connection {
+    pub fn connect(
+        self: &Arc<Self>,
+        dataplane: DataplaneId,
+        token_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Connection {
         let mended = {
             let mut entries = self.lock();
-            let entry = entries
-                .entry(dataplane.clone())
-                .or_insert_with(|| Entry::new(ProxyEvidence::none(dataplane.clone(), now)));
+            let none = || Entry::new(Arc::new(ProxyEvidence::none(dataplane.clone(), now)));
+            let entry = entries.entry(dataplane.clone()).or_insert_with(none);
             entry.streams += 1;
+            if entry.evidence.token_expires_at != Some(token_expires_at) {
+                entry.change(Unsaved::Insight).token_expires_at = Some(token_expires_at);
+            }
             if entry.streams == 1 {
-                entry.evidence.connected_since = Some(now);
-                entry.evidence.seen = now;
-                entry.unsaved = true;
+                let evidence = entry.change(Unsaved::Evidence);
+                evidence.connected_since = Some(now);
+                evidence.replica.clone_from(&self.replica);
+                evidence.seen = now;
             }
             entry.mended.subscribe()
         };
         self.changed();
-        Connection {
-            board: self.clone(),
-            dataplane,
-            mended,
-        }
+        Connection::new(self.clone(), dataplane, mended)
     }
 
     /// Forgets what a proxy has acknowledged. One that is connected stays so.
@@ -136,12 +148,13 @@ impl EvidenceBoard {
             if entry.streams == 0 {
                 entries.remove(dataplane);
             } else {
-                let evidence = ProxyEvidence::none(dataplane.clone(), entry.evidence.seen);
-                entry.evidence = ProxyEvidence {
-                    connected_since: entry.evidence.connected_since,
-                    ..evidence
+                let evidence = entry.change(Unsaved::Evidence);
+                *evidence = ProxyEvidence {
+                    connected_since: evidence.connected_since,
+                    replica: evidence.replica.take(),
+                    token_expires_at: evidence.token_expires_at,
+                    ..ProxyEvidence::none(dataplane.clone(), evidence.seen)
                 };
-                entry.unsaved = true;
             }
         }
         self.changed();
@@ -172,10 +185,24 @@ impl EvidenceBoard {
     ///
     /// Fails when the store does.
     pub async fn flush(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let unsaved: Vec<ProxyEvidence> = self
+        self.write(Unsaved::Insight, store).await
+    }
+
+    /// Writes what plans count on; proxies of which only versions are new are
+    /// left for [`EvidenceBoard::flush`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does.
+    pub async fn flush_evidence(&self, store: &dyn Store) -> Result<(), StoreError> {
+        self.write(Unsaved::Evidence, store).await
+    }
+
+    async fn write(&self, least: Unsaved, store: &dyn Store) -> Result<(), StoreError> {
+        let unsaved: Vec<Arc<ProxyEvidence>> = self
             .lock()
             .values()
-            .filter(|entry| entry.unsaved)
+            .filter(|entry| entry.unsaved >= least)
             .map(|entry| entry.evidence.clone())
             .collect();
         if unsaved.is_empty() {
@@ -184,27 +211,36 @@ impl EvidenceBoard {
         store.record_evidence(&unsaved).await?;
         let mut entries = self.lock();
         for saved in &unsaved {
-            if let Some(entry) = entries.get_mut(&saved.dataplane)
-                && entry.evidence == *saved
-            {
-                entry.unsaved = false;
+            if let Some(entry) = entries.get_mut(&saved.dataplane) {
+                // Whoever changes what is being written makes a copy of it.
+                let is_same = Arc::ptr_eq(saved, &entry.evidence);
+                entry.unsaved = if is_same {
+                    Unsaved::Nothing
+                } else {
+                    Unsaved::between(saved, &entry.evidence)
+                };
             }
         }
         Ok(())
     }
 
+    /// Changes what is known of a proxy, and says so to whoever listens if it
+    /// is evidence.
     fn update<T>(
         &self,
         dataplane: &DataplaneId,
-        change: impl FnOnce(&mut Entry) -> T,
+        change: impl FnOnce(&mut Entry) -> (Unsaved, T),
     ) -> Option<T> {
-        let result = {
+        let (unsaved, result) = {
             let mut entries = self.lock();
             let entry = entries.get_mut(dataplane)?;
-            entry.unsaved = true;
-            change(entry)
+            let (unsaved, result) = change(entry);
+            entry.unsaved = entry.unsaved.max(unsaved);
+            (unsaved, result)
         };
-        self.changed();
+        if unsaved == Unsaved::Evidence {
+            self.changed();
+        }
         Some(result)
     }
 
@@ -215,150 +251,6 @@ impl EvidenceBoard {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DataplaneId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One open stream of a proxy.
-#[derive(Debug)]
-pub struct Connection {
-    board: Arc<EvidenceBoard>,
-    dataplane: DataplaneId,
-    mended: watch::Receiver<u64>,
-}
-
-impl Connection {
-    /// Changes when the proxy has accepted a secret while another counts as
-    /// rejected: that one may have been good, and may be tried again. While one
-    /// secret of a TLS context is bad, Envoy rejects every other with its error.
-    #[must_use]
-    pub fn mended(&self) -> watch::Receiver<u64> {
-        self.mended.clone()
-    }
-
-    /// Of each resource that the proxy rejected: an edition that it did not.
-    #[must_use]
-    pub fn untried(&self, snapshot: &Snapshot) -> Editions {
-        let entries = self.board.lock();
-        let Some(entry) = entries.get(&self.dataplane) else {
-            return Editions::new();
-        };
-        let resources = snapshot.of(ResourceType::Secret).iter();
-        resources
-            .filter_map(|resource| {
-                let rejected = entry.evidence.rejected.get(&*resource.name)?;
-                let untried = |edition: &u32| {
-                    let version = resource.edition(*edition).version;
-                    !rejected.contains(&version)
-                };
-                let edition = (0..).take(MAX_REJECTED + 1).find(untried)?;
-                Some((resource.version, edition))
-            })
-            .collect()
-    }
-
-    /// The secrets of which the proxy rejected something last.
-    #[must_use]
-    pub fn distrusted(&self) -> BTreeSet<String> {
-        self.board
-            .lock()
-            .get(&self.dataplane)
-            .map(|entry| entry.evidence.rejected.keys().cloned().collect())
-            .unwrap_or_default()
-    }
-
-    /// Notes that the proxy accepted a secret. Returns whether that proves
-    /// anything: Envoy also acknowledges bytes that it rejected before,
-    /// without using them.
-    pub fn accepted(&self, resource: &Resource, now: Timestamp) -> bool {
-        self.board
-            .update(&self.dataplane, |entry| {
-                let proves = accept(&mut entry.evidence, resource, now);
-                if proves && !entry.evidence.rejected.is_empty() {
-                    entry.mended.send_modify(|count| *count += 1);
-                }
-                proves
-            })
-            .unwrap_or(false)
-    }
-
-    /// Notes the version of a type that the proxy acknowledged.
-    pub fn acknowledged(&self, kind: ResourceType, version: &str, now: Timestamp) {
-        let _ = (kind, version, now);
-    }
-
-    /// Notes that the proxy rejected a response of a type that holds no secrets.
-    pub fn refused(&self, kind: ResourceType, message: &str, now: Timestamp) {
-        let _ = (kind, message, now);
-    }
-
-    /// Notes that the proxy rejected a secret.
-    pub fn rejected(&self, resource: &Resource, message: &str, now: Timestamp) {
-        self.board.update(&self.dataplane, |entry| {
-            reject(&mut entry.evidence, resource, message, now);
-        });
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        {
-            let mut entries = self.board.lock();
-            let Some(entry) = entries.get_mut(&self.dataplane) else {
-                return;
-            };
-            entry.streams = entry.streams.saturating_sub(1);
-            if entry.streams > 0 {
-                return;
-            }
-            entry.evidence.connected_since = None;
-            entry.evidence.seen = clock::now();
-            entry.unsaved = true;
-        }
-        self.board.changed();
-    }
-}
-
-fn accept(evidence: &mut ProxyEvidence, resource: &Resource, now: Timestamp) -> bool {
-    evidence.seen = now;
-    let rejected = evidence.rejected.get(&*resource.name);
-    if rejected.is_some_and(|versions| versions.contains(&resource.version)) {
-        return false;
-    }
-    evidence.rejected.remove(&*resource.name);
-    let healed = |nack: &Nack| *nack.resource == *resource.name;
-    if evidence.last_nack.as_ref().is_some_and(healed) {
-        evidence.last_nack = None;
-    }
-    match resource.proof() {
-        Some(Proof::Trusts(bundle, authorities)) => {
-            evidence.bundle = Some(bundle);
-            evidence.trusts = authorities;
-        }
-        Some(Proof::Holds(issuer, not_after)) => {
-            evidence.leaf_issuer = Some(issuer);
-            evidence.leaf_not_after = Some(not_after);
-        }
-        None => {}
-    }
-    true
-}
-
-fn reject(evidence: &mut ProxyEvidence, resource: &Resource, message: &str, now: Timestamp) {
-    evidence.seen = now;
-    evidence.last_nack = Some(Nack {
-        at: now,
-        resource: (*resource.name).to_owned(),
-        message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
-    });
-    let versions = evidence
-        .rejected
-        .entry((*resource.name).to_owned())
-        .or_default();
-    if !versions.contains(&resource.version) {
-        if versions.len() == MAX_REJECTED {
-            versions.remove(0);
-        }
-        versions.push(resource.version);
     }
 }
 

@@ -8,7 +8,12 @@ use zeroize::Zeroizing;
 
 use super::snapshot::{Snapshot, TrustBundle};
 use crate::ca::Leaf;
-use crate::model::{AuthorityId, BundleId, DataplaneId, Digest, PrivateKey, Timestamp};
+use crate::model::{
+    AuthorityId, BundleId, DataplaneId, Digest, Generation, Origin, PrivateKey, StoredResource,
+    Timestamp,
+};
+use crate::store::memory::MemoryStore;
+use crate::store::{MeshWrite, Operation, Store as _};
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_seconds(seconds)
@@ -50,4 +55,26 @@ pub(super) fn secrets(mesh_ca: &str, identity_cert: &str) -> Snapshot {
         Some(mesh_ca).filter(is_there).map(bundle),
         Some(identity_cert).filter(is_there).map(leaf),
     )
+}
+
+/// A store that knows the dataplane `demo/web`.
+pub(super) async fn store_of_web() -> MemoryStore {
+    let store = MemoryStore::new();
+    let resources = [
+        serde_json::json!({"type": "Mesh", "name": "demo"}),
+        serde_json::json!({"type": "Dataplane", "mesh": "demo", "name": "web", "networking":
+            {"address": "127.0.0.1", "gateway": {"tags": {"service": "web"}}}}),
+    ];
+    let put = |value| {
+        let resource = serde_json::from_value(value).unwrap();
+        Operation::PutResource(StoredResource::new(resource, Origin::Api {}))
+    };
+    let write = MeshWrite {
+        mesh: "demo".parse().unwrap(),
+        expected: Generation(0),
+        operations: resources.map(put).into(),
+        history: None,
+    };
+    store.write(&write).await.unwrap();
+    store
 }

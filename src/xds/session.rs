@@ -32,9 +32,13 @@
 mod delta;
 mod ledger;
 mod order;
+#[cfg(test)]
+mod properties;
 mod sotw;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wide_properties;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -116,7 +120,7 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Answered {
     verdict: Verdict,
-    /// Accepted clusters that differ from what the proxy had.
+    /// Clusters that were accepted in this version for the first time.
     fresh: Vec<Arc<str>>,
 }
 
@@ -182,14 +186,21 @@ impl<V: Variant> Session<V> {
     /// Takes in a request for a type.
     pub fn on_request(&mut self, kind: ResourceType, request: &V::Request) -> Option<Verdict> {
         let place = self.types.partition_point(|it| it.ledger().kind < kind);
-        if self.types.get(place).map(|it| it.ledger().kind) != Some(kind) {
+        let is_new = self.types.get(place).map(|it| it.ledger().kind) != Some(kind);
+        if is_new {
             let distrusted = match kind {
                 ResourceType::Secret => std::mem::take(&mut self.distrusted),
                 _ => BTreeSet::new(),
             };
             self.types.insert(place, V::new(kind, distrusted));
         }
-        let Answered { verdict, fresh } = self.types[place].on_request(request)?;
+        let answered = self.types[place].on_request(request);
+        if is_new && kind == ResourceType::Endpoints {
+            for name in &self.warming {
+                self.types[place].ledger_mut().doubt(name);
+            }
+        }
+        let Answered { verdict, fresh } = answered?;
         self.warm(fresh);
         Some(verdict)
     }
@@ -202,5 +213,9 @@ impl<V: Variant> Session<V> {
 
     fn of(&self, kind: ResourceType) -> Option<&V> {
         self.types.iter().find(|it| it.ledger().kind == kind)
+    }
+
+    fn of_mut(&mut self, kind: ResourceType) -> Option<&mut V> {
+        self.types.iter_mut().find(|it| it.ledger().kind == kind)
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use windlass::api::StateDocument;
-use windlass::model::Current;
+use windlass::model::{Current, Digest};
 use windlass::telemetry::ReconcileResult;
 
 use crate::cli::assert_document;
@@ -181,12 +181,26 @@ fn the_status_has_the_pinned_shape() {
                 {"name": "default", "mtls": {"enabled": true, "ca": "builtin"}, "generation": 7,
                     "authorities": [{"id": active.id.to_string(), "state": "active",
                         "notAfter": active.not_after.to_string()}],
-                    "transition": null, "conditions": [], "dataplanes": {"known": 2, "online": 1}},
+                    "transition": null, "conditions": [], "dataplanes": {"known": 2, "online": 1, "insights": [
+                        {"name": "dp-echo-1", "connectedSince": at, "replica": "cp-0", "lastSeen": at,
+                            "bundle": null, "leafAuthority": Digest::of(b"an old root").to_string(),
+                            "leafExpiresAt": "2026-02-01T00:00:00Z", "tokenExpiresAt": "2026-03-02T12:00:00Z",
+                            "versions": {"cluster": "sha256:c1"},
+                            "outOfSync": ["identity_cert", "listener", "mesh_ca"],
+                            "lastNack": {"at": at, "resource": "listener",
+                                "message": "bell \u{7} rung\u{1b}[2J\u{202e}"}},
+                        {"name": "edge", "connectedSince": null, "replica": "cp-0", "lastSeen": at,
+                            "bundle": null, "leafAuthority": null, "leafExpiresAt": null,
+                            "tokenExpiresAt": null, "versions": {},
+                            "outOfSync": ["identity_cert", "mesh_ca"], "lastNack": null}]}},
                 {"name": "off", "mtls": {"enabled": false, "ca": "provided"}, "generation": 3,
                     "authorities": [], "transition": null,
                     "conditions": [{"type": "Stalled", "status": "True", "reason": "Invalid",
                         "message": "Invalid it is", "lastTransitionTime": at}],
-                    "dataplanes": {"known": 1, "online": 0}}]
+                    "dataplanes": {"known": 1, "online": 0, "insights": [
+                        {"name": "edge", "connectedSince": null, "replica": null, "lastSeen": null,
+                            "bundle": null, "leafAuthority": null, "leafExpiresAt": null,
+                            "tokenExpiresAt": null, "versions": {}, "outOfSync": [], "lastNack": null}]}}]
         })
     );
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use clap::CommandFactory as _;
 use windlass::cli::Cli;
 use windlass::clock;
+use windlass::model::Digest;
 
 use crate::api::control_plane::{COMMIT, ControlPlane, get};
 
@@ -115,6 +116,75 @@ fn get_prints_the_universal_form_as_yaml_and_json() {
             served
         );
     }
+}
+
+#[test]
+fn inspect_shows_the_proxies_as_a_table_and_all_that_is_known_of_them() {
+    let cp = ControlPlane::start();
+    let text = printed(&cp, &["inspect", "dataplanes"]);
+    let old = &Digest::of(b"an old root").to_hex()[..12];
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| {
+            line.split("   ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        })
+        .collect();
+    let header = "MESH,NAME,STATUS,REPLICA,CERT EXPIRES,TOKEN EXPIRES,AUTHORITY,IN SYNC,LAST ERROR";
+    assert_eq!(rows[0].join(","), header);
+    let [echo, edge, off] = &rows[1..] else {
+        panic!("{text}");
+    };
+    assert_eq!(echo[..2], ["default", "dp-echo-1"]);
+    assert!(echo[2].starts_with("Online for "), "{text}");
+    assert_eq!(echo[6..8], [old, "no: identity_cert, listener, mesh_ca"]);
+    assert!(
+        echo[8].ends_with(r" ago: bell \u{7} rung\u{1b}[2J\u{202e}"),
+        "{text}"
+    );
+    assert!(edge[2].starts_with("Offline for "), "{text}");
+    assert_eq!(
+        edge[3..8],
+        ["cp-0", "-", "-", "-", "no: identity_cert, mesh_ca"]
+    );
+    assert_eq!(off[..3], ["off", "edge", "Never connected"]);
+
+    let one = printed(&cp, &["inspect", "dataplanes", "-m", "off"]);
+    assert_eq!(one.lines().count(), 2, "{one}");
+    let json = printed(&cp, &["inspect", "dataplanes", "-o", "json"]);
+    assert!(!json.contains(['\u{7}', '\u{1b}', '\u{202e}']), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let status = get(cp.api, "/status").json();
+    let mut insights = Vec::new();
+    for mesh in status["meshes"].as_array().unwrap() {
+        for insight in mesh["dataplanes"]["insights"].as_array().unwrap() {
+            let mut insight = insight.clone();
+            insight["mesh"] = mesh["name"].clone();
+            insights.push(insight);
+        }
+    }
+    assert_eq!(json["items"], serde_json::Value::Array(insights));
+    let yaml = printed(&cp, &["inspect", "dataplanes", "-o", "yaml"]);
+    assert!(
+        yaml.starts_with("items:\n- mesh: default\n  name: dp-echo-1\n"),
+        "{yaml}"
+    );
+    assert!(!yaml.contains(['\u{7}', '\u{1b}']), "{yaml}");
+
+    let error = failure(&[
+        "inspect",
+        "dataplanes",
+        "-m",
+        "none",
+        "--address",
+        &cp.url(),
+    ]);
+    assert!(
+        error.starts_with("Error: there is no mesh none\n"),
+        "{error}"
+    );
 }
 
 #[test]

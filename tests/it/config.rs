@@ -216,6 +216,10 @@ fn a_bad_value_names_its_key_and_its_place() {
             "general: {advertisedHostname: 'http://h'}",
             "general.advertisedHostname: must be a host name or an IP address, without scheme and port (windlass.yml:1)",
         ),
+        (
+            "general: {instanceId: \"cp\\e[2J\"}",
+            "general.instanceId: must be a name of at most 253 bytes (windlass.yml:1)",
+        ),
     ] {
         assert_eq!(
             problem(text, &[]),

@@ -2,7 +2,7 @@
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::daemon::{authorities, mesh};
 use crate::support::envoy::Identity;
@@ -64,6 +64,38 @@ fn assert_chain(daemon: &Daemon, envoy: &Envoy, root: &CertificateDer<'_>, uri: 
         "{status:#}"
     );
     assert_eq!(verified(envoy, root), [uri]);
+    assert_insight(daemon, &id(root));
+}
+
+/// Checks that people are told that the proxy holds what it should, of this authority.
+fn assert_insight(daemon: &Daemon, authority: &str) {
+    daemon.wait_until("a proxy that is in sync", |status| {
+        let insights = &mesh(status, "default")["dataplanes"]["insights"];
+        insights.as_array().is_some_and(|insights| {
+            insights.iter().any(|insight| {
+                insight["name"] == "dp-echo-1"
+                    && insight["connectedSince"].is_string()
+                    && insight["tokenExpiresAt"].is_string()
+                    && insight["replica"] == "cp-of-the-test"
+                    && insight["outOfSync"] == json!([])
+                    && insight["leafAuthority"] == authority
+                    && insight["versions"]["mesh_ca"].is_string()
+            })
+        })
+    });
+    let output = daemon.cli(&["inspect", "dataplanes"]).output();
+    let text = String::from_utf8(output.expect("the program runs").stdout).expect("text");
+    let row = text.lines().find(|line| line.contains("dp-echo-1"));
+    let columns = [
+        "Online for ",
+        "cp-of-the-test",
+        &authority["sha256:".len()..][..12],
+        " yes ",
+    ];
+    assert!(
+        row.is_some_and(|row| columns.iter().all(|column| row.contains(column))),
+        "{text}"
+    );
 }
 
 /// The identity that the listener proves to who trusts `root`. A worker thread
@@ -76,7 +108,7 @@ fn verified(envoy: &Envoy, root: &CertificateDer<'_>) -> Vec<String> {
 
 #[test]
 fn envoy_gets_its_certificate_and_follows_the_mesh_from_builtin_over_disabled_to_provided() {
-    let site = Site::from_examples();
+    let site = Site::from_examples().set("WINDLASS_GENERAL_INSTANCE_ID", "cp-of-the-test");
     let daemon = site.start();
     let mut envoy = Envoy::start(&daemon, "default", "dp-echo-1");
     let pids = (daemon.pid(), envoy.pid());

@@ -95,7 +95,7 @@ fn evidence(case: &Path, now: Timestamp) -> Evidence {
             let id = DataplaneId::from_node_id(node).unwrap();
             let mut proxy = ProxyEvidence::none(id.clone(), now);
             proxy.connected_since = Some(now);
-            (id, proxy)
+            (id, proxy.into())
         })
         .collect()
 }

@@ -1,9 +1,11 @@
-//! SDS over real TLS and HTTP/2, against a server in this process.
+//! SDS and ADS over real TLS and HTTP/2, against a server in this process.
 
+mod ads;
 mod auth;
 mod dataplane_service;
 mod envoy;
 mod harness;
+mod insight;
 mod limits;
 mod proxy;
 mod push;

@@ -83,6 +83,7 @@ macro_rules! contract {
             kept::of_several_secrets_of_one_name_all_get_the_first
             kept::secrets_are_found_by_prefix_and_forgotten
             kept::evidence_is_replaced_and_goes_with_its_dataplane
+            kept::evidence_of_many_proxies_is_kept_as_it_is
             kept::the_history_is_told_newest_first
             kept::the_state_of_a_source_is_kept
         }

@@ -166,7 +166,7 @@ fn leaf(dataplane: &str, issuer: &str, not_after: Option<Timestamp>) -> Evidence
         leaf_not_after: not_after,
         ..ProxyEvidence::none(proxy.clone(), now())
     };
-    Evidence::from([(proxy, evidence)])
+    Evidence::from([(proxy, evidence.into())])
 }
 
 fn name() -> MeshName {

@@ -139,7 +139,7 @@ pub(super) async fn evidence(
         .map(|(mesh, name, document)| {
             let what = || format!("evidence of dataplane {mesh}/{name}");
             let proxy: ProxyEvidence = place.decode(what, &document)?;
-            Ok((proxy.dataplane.clone(), proxy))
+            Ok((proxy.dataplane.clone(), Arc::new(proxy)))
         })
         .collect()
 }

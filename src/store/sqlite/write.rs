@@ -1,5 +1,7 @@
 //! Values to rows, inside a transaction that someone else commits.
 
+use std::sync::Arc;
+
 use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::Place;
@@ -187,21 +189,32 @@ impl<'a> Rows<'a> {
 pub(super) async fn evidence(
     place: &Place,
     connection: &mut SqliteConnection,
-    evidence: &[ProxyEvidence],
+    evidence: &[Arc<ProxyEvidence>],
 ) -> Result<(), StoreError> {
-    for proxy in evidence {
-        sqlx::query(
+    for proxies in evidence.chunks(ROWS) {
+        let mut rows = Vec::with_capacity(proxies.len());
+        for proxy in proxies {
+            rows.push((&proxy.dataplane, place.encode(&**proxy)?));
+        }
+        let mut query = QueryBuilder::new(
             "INSERT INTO evidence (mesh, name, document) \
-             SELECT mesh, name, ?3 FROM resource \
-             WHERE mesh = ?1 AND kind = 'Dataplane' AND name = ?2 \
+             SELECT column1, column2, column3 FROM (",
+        );
+        query.push_values(rows, |mut row, (dataplane, document)| {
+            row.push_bind(dataplane.mesh.as_str())
+                .push_bind(dataplane.name.as_str())
+                .push_bind(document);
+        });
+        query.push(
+            ") WHERE EXISTS (SELECT 1 FROM resource \
+             WHERE mesh = column1 AND kind = 'Dataplane' AND name = column2) \
              ON CONFLICT DO UPDATE SET document = excluded.document",
-        )
-        .bind(proxy.dataplane.mesh.as_str())
-        .bind(proxy.dataplane.name.as_str())
-        .bind(place.encode(proxy)?)
-        .execute(&mut *connection)
-        .await
-        .map_err(|error| place.failed("record evidence", error))?;
+        );
+        query
+            .build()
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| place.failed("record evidence", error))?;
     }
     Ok(())
 }

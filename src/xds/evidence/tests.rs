@@ -1,9 +1,15 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::record::{MAX_MESSAGE, MAX_REJECTED};
 use super::*;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::xds::fixtures::{at, authority, bundle, dataplane, leaf};
+use crate::xds::resource::Resource;
+use crate::xds::snapshot::Snapshot;
+
+mod insight;
 
 fn ca(content: &str) -> Resource {
     Resource::mesh_ca(bundle(content))
@@ -17,12 +23,16 @@ fn board() -> Arc<EvidenceBoard> {
     Arc::default()
 }
 
+fn connect(board: &Arc<EvidenceBoard>, dataplane: DataplaneId, now: Timestamp) -> Connection {
+    board.connect(dataplane, at(1000), now)
+}
+
 #[test]
 fn a_proxy_is_connected_from_its_first_stream_to_the_end_of_its_last() {
     let board = board();
     let web = dataplane("web");
-    let one = board.connect(web.clone(), at(1));
-    let two = board.connect(web.clone(), at(2));
+    let one = connect(&board, web.clone(), at(1));
+    let two = connect(&board, web.clone(), at(2));
     let since = || board.of(&web).unwrap().connected_since;
     assert_eq!(since(), Some(at(1)));
     drop(one);
@@ -35,7 +45,7 @@ fn a_proxy_is_connected_from_its_first_stream_to_the_end_of_its_last() {
 fn each_secret_is_evidence_of_its_own() {
     let board = board();
     let web = dataplane("web");
-    let stream = board.connect(web.clone(), at(1));
+    let stream = connect(&board, web.clone(), at(1));
     assert!(stream.accepted(&ca("a"), at(2)));
     let evidence = board.of(&web).unwrap();
     assert_eq!(evidence.trusts, [authority("a")]);
@@ -52,15 +62,15 @@ fn each_secret_is_evidence_of_its_own() {
 fn the_ack_of_rejected_bytes_proves_nothing_on_any_stream_until_others_were_accepted() {
     let board = board();
     let web = dataplane("web");
-    let one = board.connect(web.clone(), at(1));
+    let one = connect(&board, web.clone(), at(1));
     one.accepted(&ca("a"), at(2));
     one.rejected(&ca("b"), "no", at(3));
-    let two = board.connect(web.clone(), at(4));
+    let two = connect(&board, web.clone(), at(4));
     assert_eq!(two.distrusted(), BTreeSet::from(["mesh_ca".to_owned()]));
     assert!(!two.accepted(&ca("b"), at(5)));
     let evidence = board.of(&web).unwrap();
     assert_eq!(evidence.bundle, Some(bundle("a").id), "it still holds that");
-    assert_eq!(evidence.last_nack.unwrap().message, "no");
+    assert_eq!(evidence.last_nack.clone().unwrap().message, "no");
 
     assert!(two.accepted(&ca("c"), at(6)));
     assert_eq!(board.of(&web).unwrap().last_nack, None);
@@ -71,21 +81,21 @@ fn the_ack_of_rejected_bytes_proves_nothing_on_any_stream_until_others_were_acce
 #[test]
 fn the_other_secret_stays_rejected_when_one_is_healed() {
     let board = board();
-    let stream = board.connect(dataplane("web"), at(1));
+    let stream = connect(&board, dataplane("web"), at(1));
     stream.rejected(&ca("a"), "no", at(2));
     stream.rejected(&id("a"), "no, for the first's sake", at(3));
     stream.rejected(&ca("b"), "no", at(4));
     assert!(stream.accepted(&id("b"), at(5)));
     assert!(!stream.accepted(&ca("a"), at(6)));
     assert_eq!(stream.distrusted(), BTreeSet::from(["mesh_ca".to_owned()]));
-    let nack = board.of(&dataplane("web")).unwrap().last_nack;
+    let nack = board.of(&dataplane("web")).unwrap().last_nack.clone();
     assert_eq!(nack.map(|nack| nack.resource), Some("mesh_ca".to_owned()));
 }
 
 #[test]
 fn only_an_accepted_secret_beside_a_rejected_one_mends() {
     let board = board();
-    let stream = board.connect(dataplane("web"), at(1));
+    let stream = connect(&board, dataplane("web"), at(1));
     let mut mended = stream.mended();
     let mut mends = || {
         let changed = mended.has_changed().unwrap();
@@ -105,7 +115,7 @@ fn only_an_accepted_secret_beside_a_rejected_one_mends() {
 #[test]
 fn what_was_rejected_has_an_edition_that_was_not_however_often() {
     let board = board();
-    let stream = board.connect(dataplane("web"), at(1));
+    let stream = connect(&board, dataplane("web"), at(1));
     let snapshot = Snapshot::new([ca("a"), id("a")]);
     assert!(stream.untried(&snapshot).is_empty());
     let mut last = ca("a");
@@ -125,13 +135,16 @@ fn what_was_rejected_has_an_edition_that_was_not_however_often() {
 fn what_was_rejected_is_known_after_a_restart() {
     let first = board();
     let web = dataplane("web");
-    let stream = first.connect(web.clone(), at(1));
+    let stream = connect(&first, web.clone(), at(1));
     stream.rejected(&ca("a"), "no", at(2));
     let json = serde_json::to_string(&first.of(&web).unwrap()).unwrap();
     let evidence = serde_json::from_str(&json).unwrap();
-    let second = Arc::new(EvidenceBoard::restore([(web.clone(), evidence)].into()));
+    let second = Arc::new(EvidenceBoard::restore(
+        [(web.clone(), evidence)].into(),
+        "cp",
+    ));
     assert_eq!(second.of(&web).unwrap().connected_since, None);
-    let stream = second.connect(web, at(3));
+    let stream = connect(&second, web, at(3));
     assert!(!stream.accepted(&ca("a"), at(4)));
 }
 
@@ -139,12 +152,15 @@ fn what_was_rejected_is_known_after_a_restart() {
 fn messages_and_rejections_are_bounded() {
     let board = board();
     let web = dataplane("web");
-    let stream = board.connect(web.clone(), at(1));
+    let stream = connect(&board, web.clone(), at(1));
     for number in 0..100 {
         stream.rejected(&ca(&number.to_string()), &"ü".repeat(10_000), at(2));
     }
     let evidence = board.of(&web).unwrap();
-    assert_eq!(evidence.last_nack.unwrap().message.len(), MAX_MESSAGE);
+    assert_eq!(
+        evidence.last_nack.clone().unwrap().message.len(),
+        MAX_MESSAGE
+    );
     assert_eq!(evidence.rejected["mesh_ca"].len(), MAX_REJECTED);
     assert!(!stream.accepted(&ca("99"), at(3)));
 }
@@ -153,9 +169,9 @@ fn messages_and_rejections_are_bounded() {
 fn who_is_gone_is_forgotten_when_its_leaf_has_ended() {
     let board = board();
     let (web, idle, here) = (dataplane("web"), dataplane("idle"), dataplane("here"));
-    board.connect(web.clone(), at(1)).accepted(&id("a"), at(1));
-    drop(board.connect(idle.clone(), at(1)));
-    let stream = board.connect(here.clone(), at(1));
+    connect(&board, web.clone(), at(1)).accepted(&id("a"), at(1));
+    drop(connect(&board, idle.clone(), at(1)));
+    let stream = connect(&board, here.clone(), at(1));
     board.forget_gone(|_| false, at(999));
     assert!(board.of(&web).is_some(), "its leaf is still valid");
     assert!(board.of(&idle).is_none());
@@ -177,7 +193,7 @@ fn every_change_is_announced() {
         assert!(changes.has_changed().unwrap(), "{what}");
         board.subscribe()
     };
-    let stream = board.connect(dataplane("web"), at(1));
+    let stream = connect(&board, dataplane("web"), at(1));
     let changes = announced("connected");
     stream.accepted(&ca("a"), at(2));
     assert!(changes.has_changed().unwrap());
@@ -192,14 +208,15 @@ fn every_change_is_announced() {
 #[tokio::test]
 async fn what_the_store_refused_is_written_later_and_nothing_twice() {
     let board = board();
-    let stream = board.connect(dataplane("web"), at(1));
+    let stream = connect(&board, dataplane("web"), at(1));
     let folder = tempfile::tempdir().unwrap();
     let closed = SqliteStore::open(&folder.path().join("test.db"))
         .await
         .unwrap();
     closed.close().await;
     assert!(board.flush(&closed).await.is_err());
-    let unsaved = || board.lock().values().filter(|entry| entry.unsaved).count();
+    let is_unsaved = |entry: &&Entry| entry.unsaved != Unsaved::Nothing;
+    let unsaved = || board.lock().values().filter(is_unsaved).count();
     assert_eq!(unsaved(), 1);
     let store = MemoryStore::new();
     board.flush(&store).await.unwrap();

@@ -48,7 +48,7 @@ pub(super) async fn run<P: Protocol>(
         .subscribe(&dataplane)
         .map_err(|error| Status::not_found(error.to_string()))?;
 
-    let connection = xds.evidence.connect(dataplane.clone(), clock::now());
+    let connection = (xds.evidence).connect(dataplane.clone(), claims.expires_at, clock::now());
     let _open = OpenStream::new(&xds.metrics, service, P::NAME);
     let name = service.name();
     tracing::info!(%dataplane, service = name, protocol = P::NAME, "stream opened");
@@ -215,8 +215,7 @@ impl<P: Protocol> Stream<'_, P> {
             for secret in resources {
                 proves &= self.connection.accepted(secret, now);
             }
-        }
-        if proves {
+        } else {
             self.connection.acknowledged(kind, version, now);
         }
         tracing::debug!(
@@ -242,8 +241,9 @@ impl<P: Protocol> Stream<'_, P> {
             for secret in resources {
                 self.connection.rejected(secret, message, now);
             }
+        } else {
+            self.connection.refused(kind, message, now);
         }
-        self.connection.refused(kind, message, now);
         tracing::warn!(
             dataplane = %self.dataplane,
             r#type = kind.name(),

@@ -59,9 +59,9 @@ impl Delta {
     fn unsubscribe(&mut self, name: &str) {
         if name == WILDCARD {
             self.ledger.wildcard = false;
-            self.ledger.holdings.retain(|_, holding| holding.named);
+            self.ledger.retain(|_, holding| holding.named);
         } else if !self.ledger.wildcard {
-            self.ledger.holdings.remove(name);
+            self.ledger.retain(|held, _| held != name);
         } else if let Some(holding) = self.ledger.holdings.get_mut(name)
             && std::mem::take(&mut holding.named)
         {
@@ -139,7 +139,7 @@ impl Variant for Delta {
                 let goes = match holding.state {
                     State::Needed => true,
                     State::Claimed(_) | State::Sent { .. } => may_go(name),
-                    State::Absent => false,
+                    State::Taken { .. } | State::Absent => false,
                 };
                 if goes {
                     draft.removed.push(name.clone());

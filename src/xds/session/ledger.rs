@@ -1,9 +1,15 @@
 //! What a proxy subscribes to of one type, what it was sent of it, and what it answered.
 
+mod answers;
+mod holding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Answered, Held, Response, Verdict};
+pub(super) use self::holding::{Age, Answer, Draft, Holding, State};
+
+use self::holding::Flight;
+use super::{Held, Response};
 use crate::model::Digest;
 use crate::xds::resource::{Resource, ResourceType, version_of_all};
 use crate::xds::snapshot::Snapshot;
@@ -16,72 +22,6 @@ const OVERHEAD: usize = 128;
 
 /// The name that stands for all resources of a type.
 pub(super) const WILDCARD: &str = "*";
-
-/// What the control plane knows about a name that the proxy subscribes to.
-#[derive(Debug)]
-pub(super) struct Holding {
-    /// Whether the proxy named it, beside a wildcard that it may have.
-    pub(super) named: bool,
-    pub(super) state: State,
-}
-
-#[derive(Debug)]
-pub(super) enum State {
-    /// The proxy needs it, or needs to know that there is none.
-    Needed,
-    /// The proxy says that it holds something from an earlier stream.
-    Claimed(Option<Digest>),
-    /// It was sent.
-    Sent {
-        resource: Arc<Resource>,
-        nonce: u64,
-        answer: Answer,
-    },
-    /// The proxy was told that there is none.
-    Absent,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    Awaited,
-    Accepted,
-    /// It was rejected alone.
-    Rejected,
-    /// It was rejected together with others, one of which may have been the
-    /// bad one. It goes along with the next response.
-    Tainted,
-}
-
-/// A response that waits for its answer.
-#[derive(Debug)]
-struct Flight {
-    nonce: u64,
-    version: String,
-    /// The resources in it that differ from what the proxy had.
-    fresh: Vec<Arc<str>>,
-    /// Nothing waits for the answer any longer.
-    overdue: bool,
-}
-
-/// What a response is to hold.
-#[derive(Debug, Default)]
-pub struct Draft {
-    pub(super) resources: Vec<Arc<Resource>>,
-    pub(super) removed: Vec<Arc<str>>,
-    /// It is all that the proxy will hold.
-    pub(super) whole: bool,
-}
-
-/// How a nonce relates to the responses of its type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Age {
-    /// It is of the newest response.
-    Newest,
-    /// It is of an older one: the proxy had not seen the newest yet.
-    Stale,
-    /// No response had it.
-    Unknown,
-}
 
 /// What the proxy subscribes to of one type, and what became of it.
 #[derive(Debug)]
@@ -144,93 +84,6 @@ impl Ledger {
         self.holdings.values().filter(said).count()
     }
 
-    pub(super) fn age(&self, nonce: &str) -> Age {
-        if nonce.is_empty() {
-            // It was written before the first response came.
-            return Age::Newest;
-        }
-        match nonce.parse::<u64>() {
-            Ok(0) | Err(_) => Age::Unknown,
-            Ok(number) if number < self.newest => Age::Stale,
-            Ok(number) if number == self.newest => Age::Newest,
-            Ok(_) => Age::Unknown,
-        }
-    }
-
-    /// Whether something still waits for an answer of the proxy.
-    pub(super) fn awaits(&self) -> bool {
-        self.flights.iter().any(|flight| !flight.overdue)
-    }
-
-    /// Lets nothing wait any longer for what has been sent.
-    pub(super) fn on_silence(&mut self) {
-        for flight in &mut self.flights {
-            flight.overdue = true;
-        }
-    }
-
-    /// Matches an answer to the response it is about. `version` is what an
-    /// acceptance has to name.
-    pub(super) fn judge(
-        &mut self,
-        nonce: &str,
-        version: Option<&str>,
-        rejection: Option<&str>,
-    ) -> Option<Answered> {
-        let nonce: u64 = nonce.parse().ok()?;
-        let index = self.flights.iter().position(|it| it.nonce == nonce)?;
-        if rejection.is_none() && version.is_some_and(|it| it != self.flights[index].version) {
-            return None;
-        }
-        let flight = self.flights.remove(index);
-        self.refused = rejection.is_some();
-        let mut judged = Vec::new();
-        for holding in self.holdings.values_mut() {
-            if let State::Sent { nonce, answer, .. } = &mut holding.state
-                && *nonce == flight.nonce
-                && *answer == Answer::Awaited
-            {
-                *answer = Answer::Accepted;
-                judged.push(holding);
-            }
-        }
-        let alone = judged.len() == 1;
-        let mut resources = Vec::with_capacity(judged.len());
-        for holding in judged {
-            if let State::Sent {
-                resource, answer, ..
-            } = &mut holding.state
-            {
-                match rejection {
-                    Some(_) if alone => *answer = Answer::Rejected,
-                    Some(_) => *answer = Answer::Tainted,
-                    None => {}
-                }
-                resources.push(resource.clone());
-            }
-        }
-        let kind = self.kind;
-        Some(match rejection {
-            Some(message) => Answered {
-                verdict: Verdict::Rejected {
-                    kind,
-                    version: flight.version,
-                    resources,
-                    message: message.to_owned(),
-                },
-                fresh: Vec::new(),
-            },
-            None => Answered {
-                verdict: Verdict::Accepted {
-                    kind,
-                    version: self.held_version(),
-                    resources,
-                },
-                fresh: flight.fresh,
-            },
-        })
-    }
-
     /// The digest of everything of the type that the proxy has accepted.
     pub(super) fn held_version(&self) -> String {
         version_of_all(self.accepted().map(|it| (&*it.name, it.version))).to_string()
@@ -248,8 +101,44 @@ impl Ledger {
         })
     }
 
-    /// Lets go of what an older snapshot alone holds in the same version.
+    /// Believes no longer that the proxy has a resource.
+    pub(super) fn doubt(&mut self, name: &str) {
+        if let Some(holding) = self.holdings.get_mut(name)
+            && !matches!(holding.state, State::Absent | State::Taken { .. })
+        {
+            holding.state = State::Claimed(None);
+        }
+    }
+
+    /// Drops holdings. What was rejected together with one of them is due again.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Holding) -> bool) {
+        let mut taint = false;
+        self.holdings.retain(|name, holding| {
+            let kept = keep(name, holding);
+            taint |= !kept && holding.is_tainted();
+            kept
+        });
+        if taint {
+            self.untaint();
+        }
+    }
+
+    fn untaint(&mut self) {
+        for holding in self.holdings.values_mut() {
+            if holding.is_tainted() {
+                holding.state = State::Claimed(None);
+            }
+        }
+    }
+
+    /// Lets go of what an older snapshot alone holds in the same version, and
+    /// of rejections that what has vanished may be to blame for.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
+        if self.holdings.values().any(Holding::is_tainted)
+            && self.missing(snapshot).any(|(_, it)| it.is_tainted())
+        {
+            self.untaint();
+        }
         for newest in snapshot.of(self.kind) {
             if let Some(Holding {
                 state: State::Sent { resource, .. },
@@ -304,14 +193,7 @@ impl Ledger {
     pub(super) fn lacking(&self, snapshot: &Snapshot) -> (Vec<Arc<Resource>>, bool) {
         let tainted = |it: &&Arc<Resource>| {
             let holding = self.holdings.get(&*it.name);
-            let state = holding.map(|holding| &holding.state);
-            matches!(
-                state,
-                Some(State::Sent {
-                    answer: Answer::Tainted,
-                    ..
-                })
-            )
+            holding.is_some_and(Holding::is_tainted)
         };
         let mut bytes = 0;
         let mut batch = Vec::new();
@@ -345,9 +227,8 @@ impl Ledger {
         &'a self,
         snapshot: &'a Snapshot,
     ) -> impl Iterator<Item = (&'a Arc<str>, &'a Holding)> {
-        let is_held = |(_, it): &(&Arc<str>, &Holding)| {
-            matches!(it.state, State::Sent { .. } | State::Claimed(_))
-        };
+        let is_held =
+            |(_, it): &(&Arc<str>, &Holding)| !matches!(it.state, State::Needed | State::Absent);
         self.missing(snapshot).filter(is_held)
     }
 
@@ -366,7 +247,7 @@ impl Ledger {
     /// answer was no rejection.
     pub(super) fn is_content(&self) -> bool {
         let accepted = |it: &Holding| match it.state {
-            State::Sent { answer, .. } => answer == Answer::Accepted,
+            State::Sent { answer, .. } | State::Taken { answer, .. } => answer == Answer::Accepted,
             _ => true,
         };
         self.flights.is_empty() && !self.refused && self.holdings.values().all(accepted)
@@ -376,6 +257,12 @@ impl Ledger {
     pub(super) fn has_answer_for(&self, name: &str) -> bool {
         let state = self.holdings.get(name).map(|it| &it.state);
         matches!(state, Some(State::Sent { answer, .. }) if *answer != Answer::Awaited)
+    }
+
+    fn has_accepted(&self, resource: &Resource) -> bool {
+        let state = self.holdings.get(&*resource.name).map(|it| &it.state);
+        matches!(state, Some(State::Sent { resource: sent, answer: Answer::Accepted, .. })
+            if sent.version == resource.version)
     }
 
     fn set(&mut self, name: &Arc<str>, state: State) {
@@ -390,9 +277,9 @@ impl Ledger {
 
     /// Notes that a draft is sent.
     pub(super) fn send(&mut self, draft: Draft, version: String, nonce: u64) -> Response {
-        let lacked = draft.resources.iter().filter(|it| self.lacks(it));
+        let fresh = draft.resources.iter().filter(|it| !self.has_accepted(it));
         let fresh: Vec<_> = match self.kind {
-            ResourceType::Cluster => lacked.map(|it| it.name.clone()).collect(),
+            ResourceType::Cluster => fresh.map(|it| it.name.clone()).collect(),
             _ => Vec::new(),
         };
         if draft.whole {
@@ -411,15 +298,24 @@ impl Ledger {
             };
             self.set(&resource.name, state);
         }
-        for name in &draft.removed {
-            match self.holdings.get_mut(name) {
-                Some(holding) if holding.named => holding.state = State::Absent,
-                _ => drop(self.holdings.remove(name)),
+        for holding in self.holdings.values_mut() {
+            // Now that something else has changed, it is due again.
+            if let State::Taken { answer, .. } = holding.state
+                && answer == Answer::Rejected
+            {
+                holding.state = State::Claimed(None);
             }
         }
+        for name in &draft.removed {
+            let answer = Answer::Awaited;
+            self.set(name, State::Taken { nonce, answer });
+        }
         let awaited = |number: u64| {
-            self.holdings.values().any(|it| {
-                matches!(&it.state, State::Sent { nonce, answer: Answer::Awaited, .. } if *nonce == number)
+            self.holdings.values().any(|it| match it.state {
+                State::Sent { nonce, answer, .. } | State::Taken { nonce, answer } => {
+                    nonce == number && answer == Answer::Awaited
+                }
+                _ => false,
             })
         };
         self.flights.retain(|flight| awaited(flight.nonce));
@@ -427,6 +323,7 @@ impl Ledger {
             nonce,
             version: version.clone(),
             fresh,
+            count: draft.resources.len(),
             overdue: false,
         });
         self.newest = nonce;

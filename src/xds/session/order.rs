@@ -23,7 +23,7 @@
 
 use std::sync::Arc;
 
-use super::ledger::{Draft, State};
+use super::ledger::Draft;
 use super::{Next, Session, Variant};
 use crate::xds::resource::ResourceType;
 use crate::xds::snapshot::Snapshot;
@@ -117,17 +117,12 @@ impl<V: Variant> Session<V> {
                 .any(|it| it.due(snapshot, &|_| true).is_some() && self.due(it, snapshot).is_none())
     }
 
-    /// Notes clusters that the proxy has accepted and that need their endpoints.
+    /// Notes clusters that the proxy has accepted and that need their
+    /// endpoints, whatever it had of those.
     pub(super) fn warm(&mut self, fresh: Vec<Arc<str>>) {
-        let mut types = self.types.iter_mut();
-        let endpoints = types.find(|it| it.ledger().kind == ResourceType::Endpoints);
-        if let Some(endpoints) = endpoints {
+        if let Some(endpoints) = self.of_mut(ResourceType::Endpoints) {
             for name in &fresh {
-                if let Some(holding) = endpoints.ledger_mut().holdings.get_mut(name)
-                    && matches!(holding.state, State::Sent { .. })
-                {
-                    holding.state = State::Claimed(None);
-                }
+                endpoints.ledger_mut().doubt(name);
             }
         }
         self.warming.extend(fresh);
@@ -138,10 +133,8 @@ impl<V: Variant> Session<V> {
         if self.warming.is_empty() {
             return;
         }
-        let endpoints = self.types.iter().map(Variant::ledger);
-        let endpoints = endpoints
-            .into_iter()
-            .find(|it| it.kind == ResourceType::Endpoints);
+        let mut ledgers = self.types.iter().map(Variant::ledger);
+        let endpoints = ledgers.find(|it| it.kind == ResourceType::Endpoints);
         let has = |kind, name: &str| snapshot.of(kind).iter().any(|it| *it.name == *name);
         self.warming.retain(|name| {
             has(ResourceType::Cluster, name)

@@ -1,4 +1,5 @@
-//! A proxy, a session and an unreliable network between them, in any order.
+//! A proxy that asks for secrets, a session and an unreliable network between
+//! them, in any order. The other types are in [`super::wide_properties`].
 //!
 //! Whatever happens, what the session says about the proxy is true, it sends
 //! no more than changed, and in the end the proxy holds what is newest.
@@ -9,9 +10,9 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use envoy_types::pb::google::rpc::Status;
 use proptest::prelude::*;
 
-use super::{DeltaSession, Next, Response, Session, SotwSession, Verdict};
+use super::{Delta, Next, Response, Session, Sotw, Variant, Verdict};
 use crate::xds::fixtures::secrets;
-use crate::xds::resource::{Body, IDENTITY_CERT, MESH_CA, Resource};
+use crate::xds::resource::{Body, IDENTITY_CERT, MESH_CA, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
 const NAMES: [&str; 2] = [MESH_CA, IDENTITY_CERT];
@@ -51,8 +52,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// How a proxy speaks a variant of the protocol.
-trait Dialect: Session + Sized {
-    fn open(distrusted: BTreeSet<String>) -> Self;
+trait Dialect: Variant {
     fn first(proxy: &Proxy) -> Self::Request;
     fn answer(proxy: &Proxy, response: &Response, accepted: bool) -> Self::Request;
     fn subscription(proxy: &Proxy, added: &[&str], removed: &[&str]) -> Self::Request;
@@ -87,11 +87,7 @@ fn rejection(accepted: bool) -> Option<Status> {
     (!accepted).then(Status::default)
 }
 
-impl Dialect for SotwSession {
-    fn open(distrusted: BTreeSet<String>) -> Self {
-        Self::new(distrusted)
-    }
-
+impl Dialect for Sotw {
     fn first(proxy: &Proxy) -> DiscoveryRequest {
         Self::subscription(proxy, &[], &[])
     }
@@ -114,11 +110,7 @@ impl Dialect for SotwSession {
     }
 }
 
-impl Dialect for DeltaSession {
-    fn open(distrusted: BTreeSet<String>) -> Self {
-        Self::new(distrusted)
-    }
-
+impl Dialect for Delta {
     fn first(proxy: &Proxy) -> DeltaDiscoveryRequest {
         let held = proxy.held.iter();
         DeltaDiscoveryRequest {
@@ -150,7 +142,7 @@ impl Dialect for DeltaSession {
 
 struct World<S: Dialect> {
     proxy: Proxy,
-    session: S,
+    session: Session<S>,
     contents: [u8; 2],
     requests: VecDeque<S::Request>,
     responses: VecDeque<Response>,
@@ -167,7 +159,7 @@ impl<S: Dialect> World<S> {
     fn new() -> Self {
         let mut world = Self {
             proxy: Proxy::default(),
-            session: S::open(BTreeSet::new()),
+            session: Session::new(BTreeSet::new()),
             contents: [1, 1],
             requests: VecDeque::new(),
             responses: VecDeque::new(),
@@ -200,7 +192,7 @@ impl<S: Dialect> World<S> {
         self.held_at_first = (self.proxy.held.iter())
             .map(|(name, (content, _))| (*name, *content))
             .collect();
-        self.session = S::open(self.distrusted.clone());
+        self.session = Session::new(self.distrusted.clone());
         self.requests.push_back(S::first(&self.proxy));
         self.allowed += self.proxy.names.len();
     }
@@ -213,7 +205,8 @@ impl<S: Dialect> World<S> {
                 self.responses.push_back(response);
                 true
             }
-            Next::Holds(resource) => {
+            Next::Holds(held) => {
+                let [resource] = held.resources.try_into().unwrap();
                 let held = self.held_at_first.get(named(&resource));
                 assert_eq!(held, Some(&content(&resource)), "it does not hold that");
                 true
@@ -226,11 +219,13 @@ impl<S: Dialect> World<S> {
         let Some(request) = self.requests.pop_front() else {
             return false;
         };
-        let (resource, accepted) = match self.session.on_request(&request) {
-            Some(Verdict::Accepted(resource)) => (resource, true),
-            Some(Verdict::Rejected { resource, .. }) => (resource, false),
+        let verdict = self.session.on_request(ResourceType::Secret, &request);
+        let (resources, accepted) = match verdict {
+            Some(Verdict::Accepted { resources, .. }) => (resources, true),
+            Some(Verdict::Rejected { resources, .. }) => (resources, false),
             None => return true,
         };
+        let [resource] = resources.try_into().unwrap();
         let answers = self.answers.get(&(named(&resource), content(&resource)));
         assert!(answers.is_some_and(|answers| answers.contains(&accepted)));
         if accepted {
@@ -245,14 +240,15 @@ impl<S: Dialect> World<S> {
         let Some(response) = self.responses.pop_front() else {
             return false;
         };
-        let (name, content) = (named(&response.resource), content(&response.resource));
+        let resource = &response.resources[0];
+        let (name, content) = (named(resource), content(resource));
         let accepted = content != BAD;
         self.proxy.last_received.insert(name, content);
         self.proxy.nonce.clone_from(&response.nonce);
         if accepted {
             self.proxy.version.clone_from(&response.version);
             if self.proxy.names.contains(name) {
-                let version = response.resource.version.to_string();
+                let version = resource.version.to_string();
                 self.proxy.held.insert(name, (content, version));
             } else {
                 self.proxy.stale_version = true;
@@ -337,11 +333,11 @@ proptest! {
 
     #[test]
     fn state_of_the_world_converges_without_a_spin(events in prop::collection::vec(event(), 0..80)) {
-        converges::<SotwSession>(&events);
+        converges::<Sotw>(&events);
     }
 
     #[test]
     fn delta_converges_without_a_spin(events in prop::collection::vec(event(), 0..80)) {
-        converges::<DeltaSession>(&events);
+        converges::<Delta>(&events);
     }
 }

@@ -82,9 +82,7 @@ impl Sotw {
             if self.ledger.has_wildcard() && name == WILDCARD {
                 continue;
             }
-            if let Some(holding) = self.ledger.holdings.get_mut(name.as_str()) {
-                holding.named = true;
-            } else {
+            if !self.ledger.holdings.contains_key(name.as_str()) {
                 self.ledger.need(name);
                 self.ledger.owed |= self.ledger.has_wildcard();
             }
@@ -96,8 +94,8 @@ impl Sotw {
     fn forget_except(&mut self, names: &[String]) {
         let kept: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let wildcard = self.ledger.wildcard;
-        self.ledger.holdings.retain(|name, holding| {
-            holding.named &= kept.contains(&**name);
+        self.ledger.retain(|name, holding| {
+            holding.named = kept.contains(name);
             holding.named || (wildcard && matches!(holding.state, State::Sent { .. }))
         });
     }
@@ -201,7 +199,11 @@ impl Variant for Sotw {
         let wanted: BTreeMap<_, _> = wanted.map(|it| (&*it.name, it)).collect();
         let present = version_of_all(wanted.iter().map(|(name, it)| (*name, it.version)));
         let wanted: Vec<_> = wanted.into_values().cloned().collect();
-        let is_true = claims.contains(&present);
+        let doubted = |it: &Arc<Resource>| {
+            let holding = self.ledger.holdings.get(&it.name);
+            matches!(holding.map(|it| &it.state), Some(State::Claimed(None)))
+        };
+        let is_true = claims.contains(&present) && !wanted.iter().any(doubted);
         is_true.then(|| self.ledger.confirm(wanted))
     }
 

@@ -190,6 +190,11 @@ fn delta_nack(response: &Response) -> DeltaDiscoveryRequest {
     }
 }
 
+mod aggregate;
 mod delta_table;
+mod order_table;
 mod reconnect_table;
 mod sotw_table;
+mod wide_delta_table;
+mod wide_reconnect_table;
+mod wide_sotw_table;

@@ -17,9 +17,9 @@ use windlass::api::{ApiContext, Writer, WriterParts, serve_admin, serve_api, ser
 use windlass::ca;
 use windlass::config::{self, Overrides};
 use windlass::model::{
-    Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Evidence, Generation,
-    HistoryEntry, MeshName, MeshState, Origin, PrivateKey, ProxyEvidence, Resource, SealedKey,
-    SourceName, SourceStatus, StoredResource, Timestamp,
+    Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Digest, Evidence,
+    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, PrivateKey, ProxyEvidence,
+    Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 use windlass::state::Serving;
@@ -244,7 +244,11 @@ fn evidence() -> Evidence {
         };
         let mut proxy = ProxyEvidence::none(dataplane, now());
         proxy.connected_since = connected;
-        (proxy.dataplane.clone(), proxy)
+        proxy.replica = Some("cp-0".into());
+        if name == "dp-echo-1" {
+            tell(&mut proxy);
+        }
+        (proxy.dataplane.clone(), proxy.into())
     };
     [
         proxy("dp-echo-1", Some(now())),
@@ -252,6 +256,20 @@ fn evidence() -> Evidence {
         proxy("gone", Some(now())),
     ]
     .into()
+}
+
+/// What a proxy may have said, in words of its own.
+fn tell(proxy: &mut ProxyEvidence) {
+    proxy.token_expires_at = Some(now() + Duration::from_hours(720));
+    proxy.leaf_issuer = Some(AuthorityId(Digest::of(b"an old root")));
+    proxy.leaf_not_after = Some(now() + Duration::from_hours(12));
+    proxy.versions = [("cluster".to_owned(), "sha256:c1".to_owned())].into();
+    proxy.refused = ["listener".to_owned()].into();
+    proxy.last_nack = Some(Nack {
+        at: now(),
+        resource: "listener".to_owned(),
+        message: "bell \u{7} rung\u{1b}[2J\u{202e}".to_owned(),
+    });
 }
 
 fn condition(r#type: ConditionType, status: ConditionStatus, reason: &str) -> Condition {
@@ -339,7 +357,7 @@ impl Store for HistoryOnly {
     async fn delete_secret(&self, _: &str) -> Result<(), StoreError> {
         not_asked()
     }
-    async fn record_evidence(&self, _: &[ProxyEvidence]) -> Result<(), StoreError> {
+    async fn record_evidence(&self, _: &[Arc<ProxyEvidence>]) -> Result<(), StoreError> {
         not_asked()
     }
     async fn evidence(&self) -> Result<Evidence, StoreError> {

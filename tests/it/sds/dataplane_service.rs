@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::net::TcpListener;
+use tokio_stream::Stream;
 use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
 use windlass::clock;
 use windlass::dataplane::control::{ControlError, ControlPlane, RenewedToken};
 use windlass::model::{DataplaneId, Timestamp};
 use windlass::token::{Claims, Keyring};
 
-use super::harness::Site;
-use super::proxy::{MESH_CA, id, subscribe, with_node};
+use super::harness::{DEADLINE, Site};
+use super::proxy::{MESH_CA, authorized, id, subscribe, with_node};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -330,4 +333,33 @@ async fn a_renewed_token_does_not_print() {
     let renewed = control.renew("demo.web", &site.aged(HALF)).await.unwrap();
     let signature = renewed.token.expose().rsplit_once('.').unwrap().1;
     assert!(!format!("{renewed:?} {control:?}").contains(signature));
+}
+
+/// The code that ends a call whose request is that stream.
+async fn code(
+    site: &Site,
+    path: &'static str,
+    request: impl Stream<Item = Node> + Send + 'static,
+) -> Code {
+    let mut grpc = tonic::client::Grpc::new(site.channel().await);
+    grpc.ready().await.unwrap();
+    let request = authorized(request, Some(site.token("web")));
+    let codec = tonic_prost::ProstCodec::<Node, Node>::default();
+    let path = PathAndQuery::from_static(path);
+    grpc.client_streaming(request, path, codec)
+        .await
+        .unwrap_err()
+        .code()
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_and_an_unknown_method_are_refused() {
+    let site = Site::start().await;
+    let renew = "/windlass.v1.DataplaneService/RenewToken";
+    let never = code(&site, renew, tokio_stream::pending());
+    let never = tokio::time::timeout(DEADLINE, never).await.unwrap();
+    assert_eq!(never, Code::DeadlineExceeded);
+    let unknown = "/windlass.v1.DataplaneService/Revoke";
+    let one = tokio_stream::iter([Node::default()]);
+    assert_eq!(code(&site, unknown, one).await, Code::Unimplemented);
 }

@@ -16,8 +16,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use windlass::ca::{self, LeafKey, Signer};
 use windlass::clock;
 use windlass::model::{
-    Authority, AuthorityId, AuthorityState, Current, Generation, MeshName, MeshState, Origin,
-    PrivateKey, ProxyEvidence, Resource, StoredResource,
+    Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, MeshName, MeshState,
+    Origin, PrivateKey, ProxyEvidence, Resource, StoredResource,
 };
 use windlass::state::Serving;
 use windlass::store::encryption::Vault;
@@ -158,7 +158,7 @@ impl Site {
         let identity = ServerIdentity::open_or_create(&*store, &vault, names, clock::now())
             .await
             .unwrap();
-        let evidence = Arc::new(EvidenceBoard::default());
+        let evidence = Arc::new(EvidenceBoard::restore(Evidence::new(), "cp-0"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -278,7 +278,7 @@ impl Site {
         &self,
         name: &str,
         is_there: impl Fn(&ProxyEvidence) -> bool,
-    ) -> ProxyEvidence {
+    ) -> Arc<ProxyEvidence> {
         let mut changes = self.evidence.subscribe();
         let wait = async {
             loop {
@@ -296,7 +296,7 @@ impl Site {
     }
 
     /// Waits until the store's copy of the evidence is as it should be.
-    pub(super) async fn stored_evidence(&self, is_there: impl Fn(&[ProxyEvidence]) -> bool) {
+    pub(super) async fn stored_evidence(&self, is_there: impl Fn(&[Arc<ProxyEvidence>]) -> bool) {
         let wait = async {
             loop {
                 let stored: Vec<_> = self.store.evidence().await.unwrap().into_values().collect();

@@ -64,7 +64,7 @@ async fn a_rejection_is_kept_and_the_ack_of_rejected_bytes_proves_nothing() {
     let evidence = site
         .evidence("web", |evidence| evidence.last_nack.is_some())
         .await;
-    let nack = evidence.last_nack.unwrap();
+    let nack = evidence.last_nack.as_ref().unwrap();
     assert_eq!(nack.resource, MESH_CA);
     assert!(nack.message.starts_with("no good") && nack.message.len() <= 1024);
     assert_eq!(evidence.bundle, None);

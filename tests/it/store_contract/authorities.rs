@@ -159,9 +159,9 @@ pub(super) async fn an_authority_is_kept_while_a_proxy_holds_its_leaf<S: Store>(
 
     let expired = ProxyEvidence {
         leaf_not_after: Some(clock::now() - Duration::from_secs(1)),
-        ..evidence[0].clone()
+        ..(*evidence[0]).clone()
     };
-    store.record_evidence(&[expired]).await.unwrap();
+    store.record_evidence(&[expired.into()]).await.unwrap();
     change(&store, "demo", revoke).await.unwrap();
 }
 

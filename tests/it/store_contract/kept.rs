@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use windlass::model::{Generation, Kind, SourceStatus};
+use windlass::model::{Generation, Kind, ProxyEvidence, SourceStatus};
 use windlass::store::{MeshWrite, Store};
 
 use super::samples::*;
@@ -109,6 +109,40 @@ pub(super) async fn evidence_is_replaced_and_goes_with_its_dataplane<S: Store>(
         .await
         .unwrap();
     assert_eq!(store.evidence().await.unwrap().len(), 1);
+}
+
+pub(super) async fn evidence_of_many_proxies_is_kept_as_it_is<S: Store>(make: impl AsyncFn() -> S) {
+    let store = make().await;
+    let names: Vec<String> = (0..1203).map(|number| format!("dp-{number:04}")).collect();
+    let put_all = std::iter::once(put(mesh("demo")))
+        .chain(names.iter().map(|name| put(dataplane("demo", name))));
+    change(&store, "demo", put_all.collect()).await.unwrap();
+    let mut all: Vec<_> = (names.iter())
+        .map(|name| {
+            Arc::new(ProxyEvidence {
+                replica: Some(format!("the replica of {name}").into()),
+                token_expires_at: Some(at(5)),
+                refused: ["listener".to_owned()].into(),
+                versions: [("cluster".to_owned(), name.clone())].into(),
+                ..(*holds_leaf("demo", name, "builtin")).clone()
+            })
+        })
+        .collect();
+    // Of two values for one proxy, the last holds.
+    let first = ProxyEvidence::none(dataplane_id("demo", "dp-0000"), at(1));
+    store
+        .record_evidence(&[&[first.into()], &*all].concat())
+        .await
+        .unwrap();
+    let kept: Vec<_> = store.evidence().await.unwrap().into_values().collect();
+    assert!(kept == all);
+
+    let newer = Arc::make_mut(&mut all[700]);
+    newer.versions.clear();
+    newer.refused.clear();
+    store.record_evidence(&all[699..]).await.unwrap();
+    let kept: Vec<_> = store.evidence().await.unwrap().into_values().collect();
+    assert!(kept == all);
 }
 
 pub(super) async fn the_history_is_told_newest_first<S: Store>(make: impl AsyncFn() -> S) {

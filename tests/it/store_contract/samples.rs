@@ -1,5 +1,6 @@
 //! Meshes to write.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use windlass::clock;
@@ -180,14 +181,14 @@ pub(crate) fn dataplane_id(mesh: &str, name: &str) -> DataplaneId {
 }
 
 /// Evidence of a leaf that lives for another hour.
-pub(crate) fn holds_leaf(mesh: &str, dataplane: &str, issuer: &str) -> ProxyEvidence {
+pub(crate) fn holds_leaf(mesh: &str, dataplane: &str, issuer: &str) -> Arc<ProxyEvidence> {
     let now = clock::now();
-    ProxyEvidence {
+    Arc::new(ProxyEvidence {
         leaf_issuer: Some(id(issuer)),
         leaf_not_after: Some(now + Duration::from_hours(1)),
         trusts: vec![id(issuer)],
         ..ProxyEvidence::none(dataplane_id(mesh, dataplane), now)
-    }
+    })
 }
 
 pub(crate) fn history(line: &str) -> HistoryEntry {

@@ -1,0 +1,200 @@
+//! `windlass inspect`
+
+use std::borrow::Cow;
+
+use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::client::{Address, Client};
+use super::output::{print, printable, table, to_json, to_yaml};
+use super::{CliError, Outcome, Terminal};
+use crate::api::{Insight, Items, MeshStatus, Status};
+use crate::clock;
+use crate::model::{MeshName, Timestamp};
+
+/// The longest last error in the table, in characters.
+const MAX_ERROR: usize = 100;
+/// What stands where nothing is known.
+const NOTHING: &str = "-";
+
+/// Show how the proxies stand.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show the proxies of all dataplanes: whether they are connected, what
+    /// they hold and what they rejected.
+    ///
+    /// A proxy is in sync when it holds the trust bundle of its mesh and a
+    /// leaf of the authority that signs, and has rejected nothing since.
+    Dataplanes(Dataplanes),
+}
+
+#[derive(Debug, clap::Args)]
+struct Dataplanes {
+    /// The mesh; all where not given.
+    #[arg(long, short, value_name = "MESH")]
+    mesh: Option<MeshName>,
+    /// How to print them.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    address: Address,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// All that is known, below `items:`.
+    Yaml,
+    /// The same as JSON.
+    Json,
+}
+
+/// A proxy with its mesh.
+#[derive(Debug, Serialize)]
+struct Proxy<'a> {
+    mesh: &'a MeshName,
+    #[serde(flatten)]
+    insight: &'a Insight,
+}
+
+pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
+    let What::Dataplanes(args) = &args.what;
+    let status: Status = Client::new(&args.address)?.get("/status")?;
+    let is_meant = |mesh: &&MeshStatus| args.mesh.as_ref().is_none_or(|name| *name == mesh.name);
+    let meshes: Vec<&MeshStatus> = status.meshes.iter().filter(is_meant).collect();
+    if let Some(name) = &args.mesh
+        && meshes.is_empty()
+    {
+        return Err(CliError::user(format!("there is no mesh {name}"))
+            .hint("`windlass get meshes` shows them all"));
+    }
+    let proxies = meshes.into_iter().flat_map(|mesh| {
+        let insights = mesh.dataplanes.insights.iter();
+        insights.map(|insight| Proxy {
+            mesh: &mesh.name,
+            insight,
+        })
+    });
+    let items = Items {
+        items: proxies.collect(),
+    };
+    let text = match args.output {
+        Format::Table => dataplanes(&items.items, clock::now()),
+        Format::Yaml => to_yaml(&items)?,
+        Format::Json => to_json(&items)?,
+    };
+    print(terminal, &text)
+}
+
+fn dataplanes(proxies: &[Proxy<'_>], now: Timestamp) -> String {
+    let rows: Vec<_> = proxies.iter().map(|proxy| row(proxy, now)).collect();
+    let header = [
+        "MESH",
+        "NAME",
+        "STATUS",
+        "REPLICA",
+        "CERT EXPIRES",
+        "TOKEN EXPIRES",
+        "AUTHORITY",
+        "IN SYNC",
+        "LAST ERROR",
+    ];
+    table(header, &rows)
+}
+
+fn row(proxy: &Proxy<'_>, now: Timestamp) -> [String; 9] {
+    let insight = proxy.insight;
+    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
+    let expires = |end: Option<Timestamp>| or_nothing(end.map(|end| expiry(end, now)));
+    let replica = insight.replica.as_deref().map(printable);
+    let authority = insight.leaf_authority.map(|id| {
+        let mut hex = id.0.to_hex();
+        hex.truncate(12);
+        hex
+    });
+    [
+        proxy.mesh.to_string(),
+        insight.name.to_string(),
+        status(insight, now),
+        or_nothing(replica.map(Cow::into_owned)),
+        expires(insight.leaf_expires_at),
+        expires(insight.token_expires_at),
+        or_nothing(authority),
+        in_sync(insight),
+        last_error(insight, now),
+    ]
+}
+
+fn status(insight: &Insight, now: Timestamp) -> String {
+    match (insight.connected_since, insight.last_seen) {
+        (Some(since), _) => format!("Online for {}", span(since, now)),
+        (None, Some(seen)) => format!("Offline for {}", span(seen, now)),
+        (None, None) => "Never connected".to_owned(),
+    }
+}
+
+fn in_sync(insight: &Insight) -> String {
+    if insight.last_seen.is_none() {
+        return NOTHING.to_owned();
+    }
+    if insight.out_of_sync.is_empty() {
+        return "yes".to_owned();
+    }
+    let names: Vec<_> = insight
+        .out_of_sync
+        .iter()
+        .map(|name| printable(name))
+        .collect();
+    format!("no: {}", names.join(", "))
+}
+
+/// The last rejection on one line, its end left out where it is long.
+fn last_error(insight: &Insight, now: Timestamp) -> String {
+    let Some(nack) = &insight.last_nack else {
+        return NOTHING.to_owned();
+    };
+    let resource = printable(&nack.resource);
+    let words = printable(nack.message.trim());
+    let mut words: Vec<char> = words.chars().take(MAX_ERROR + 1).collect();
+    if words.len() > MAX_ERROR {
+        words[MAX_ERROR] = '…';
+    }
+    let words: String = words.into_iter().collect();
+    format!("{resource} {} ago: {words}", span(nack.at, now))
+}
+
+fn expiry(end: Timestamp, now: Timestamp) -> String {
+    if end > now {
+        format!("in {}", span(now, end))
+    } else {
+        format!("{} ago", span(end, now))
+    }
+}
+
+/// The time between two points in its largest unit: `119s`, `2m`, `47h`, `2d`.
+fn span(from: Timestamp, to: Timestamp) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = to.since(from).as_secs();
+    if seconds < 2 * MINUTE {
+        format!("{seconds}s")
+    } else if seconds < 2 * HOUR {
+        format!("{}m", seconds / MINUTE)
+    } else if seconds < 2 * DAY {
+        format!("{}h", seconds / HOUR)
+    } else {
+        format!("{}d", seconds / DAY)
+    }
+}
+
+#[cfg(test)]
+mod tests;

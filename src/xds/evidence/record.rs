@@ -1,0 +1,142 @@
+//! What an answer of a proxy changes in its evidence. Pure.
+
+use crate::model::{Nack, ProxyEvidence, Timestamp};
+use crate::xds::resource::{Proof, Resource, ResourceType};
+
+/// The longest message of a proxy that is kept, in bytes.
+pub(super) const MAX_MESSAGE: usize = 1024;
+/// The longest version that is kept, in bytes; a digest has 71.
+pub(super) const MAX_VERSION: usize = 128;
+/// The most rejected versions that are kept of one secret.
+pub(super) const MAX_REJECTED: usize = 16;
+
+/// What of a proxy's evidence the store does not have yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unsaved {
+    /// Nothing, or only when it was seen.
+    Nothing,
+    /// What people look at and nothing is decided by: it may wait.
+    Insight,
+    /// What plans count on.
+    Evidence,
+}
+
+impl Unsaved {
+    /// What is missing where `saved` is stored and `now` is known.
+    pub(super) fn between(saved: &ProxyEvidence, now: &ProxyEvidence) -> Self {
+        let mut rest = now.clone();
+        rest.seen = saved.seen;
+        if rest == *saved {
+            return Self::Nothing;
+        }
+        rest.versions.clone_from(&saved.versions);
+        rest.token_expires_at = saved.token_expires_at;
+        if rest == *saved {
+            Self::Insight
+        } else {
+            Self::Evidence
+        }
+    }
+}
+
+/// Notes an accepted secret. Returns whether that proves anything.
+pub(super) fn accept(evidence: &mut ProxyEvidence, resource: &Resource, now: Timestamp) -> bool {
+    evidence.seen = now;
+    let rejected = evidence.rejected.get(&*resource.name);
+    if rejected.is_some_and(|versions| versions.contains(&resource.version)) {
+        return false;
+    }
+    evidence.rejected.remove(&*resource.name);
+    heal(evidence, &resource.name);
+    let version = resource.version.to_string();
+    evidence
+        .versions
+        .insert((*resource.name).to_owned(), version);
+    match resource.proof() {
+        Some(Proof::Trusts(bundle, authorities)) => {
+            evidence.bundle = Some(bundle);
+            evidence.trusts = authorities;
+        }
+        Some(Proof::Holds(issuer, not_after)) => {
+            evidence.leaf_issuer = Some(issuer);
+            evidence.leaf_not_after = Some(not_after);
+        }
+        None => {}
+    }
+    true
+}
+
+/// Notes a rejected secret.
+pub(super) fn reject(
+    evidence: &mut ProxyEvidence,
+    resource: &Resource,
+    message: &str,
+    now: Timestamp,
+) {
+    note_nack(evidence, &resource.name, message, now);
+    let versions = evidence
+        .rejected
+        .entry((*resource.name).to_owned())
+        .or_default();
+    if !versions.contains(&resource.version) {
+        if versions.len() == MAX_REJECTED {
+            versions.remove(0);
+        }
+        versions.push(resource.version);
+    }
+}
+
+/// Notes an acknowledged version of a type that holds no secrets.
+pub(super) fn acknowledge(
+    evidence: &mut ProxyEvidence,
+    kind: ResourceType,
+    version: &str,
+    now: Timestamp,
+) -> Unsaved {
+    evidence.seen = now;
+    let was_refused = evidence.refused.remove(kind.name());
+    let healed = heal(evidence, kind.name()) || was_refused;
+    let version = cut(version, MAX_VERSION);
+    let known = evidence.versions.get(kind.name());
+    let is_new = known.is_none_or(|known| known != version);
+    if is_new {
+        let name = kind.name().to_owned();
+        evidence.versions.insert(name, version.to_owned());
+    }
+    match (healed, is_new) {
+        (true, _) => Unsaved::Evidence,
+        (false, true) => Unsaved::Insight,
+        (false, false) => Unsaved::Nothing,
+    }
+}
+
+/// Notes a rejected response of a type that holds no secrets.
+pub(super) fn refuse(
+    evidence: &mut ProxyEvidence,
+    kind: ResourceType,
+    message: &str,
+    now: Timestamp,
+) {
+    note_nack(evidence, kind.name(), message, now);
+    evidence.refused.insert(kind.name().to_owned());
+}
+
+fn note_nack(evidence: &mut ProxyEvidence, resource: &str, message: &str, now: Timestamp) {
+    evidence.seen = now;
+    evidence.last_nack = Some(Nack {
+        at: now,
+        resource: resource.to_owned(),
+        message: cut(message, MAX_MESSAGE).to_owned(),
+    });
+}
+
+/// Forgets the last rejection if it was of `resource`. Returns whether it was.
+fn heal(evidence: &mut ProxyEvidence, resource: &str) -> bool {
+    let is_healed = |nack: &mut Nack| nack.resource == resource;
+    evidence.last_nack.take_if(is_healed).is_some()
+}
+
+/// The start of a text, of at most `length` bytes.
+fn cut(text: &str, length: usize) -> &str {
+    &text[..text.floor_char_boundary(length)]
+}

@@ -1,0 +1,58 @@
+use super::*;
+use crate::store::memory::MemoryStore;
+use crate::xds::fixtures::{at, bundle, dataplane, store_of_web};
+use crate::xds::resource::{Resource, ResourceType};
+
+/// How long it takes until the store has what is asked for.
+async fn until(
+    store: &MemoryStore,
+    is_there: impl Fn(&crate::model::ProxyEvidence) -> bool,
+) -> Duration {
+    let began = Instant::now();
+    loop {
+        let evidence = store.evidence().await.unwrap();
+        if evidence
+            .get(&dataplane("web"))
+            .is_some_and(|proxy| is_there(proxy))
+        {
+            return began.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(began.elapsed() < Duration::from_mins(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn evidence_is_written_soon_and_versions_alone_within_seconds() {
+    let store = store_of_web().await;
+    let board = Arc::new(EvidenceBoard::default());
+    let work = async {
+        let stream = board.connect(dataplane("web"), at(1000), at(1));
+        assert!(until(&store, |proxy| proxy.connected_since.is_some()).await < 2 * GATHER);
+        let mut slowest = Duration::ZERO;
+        for number in 0..20 {
+            let version = number.to_string();
+            stream.acknowledged(ResourceType::Cluster, &version, at(2));
+            let waited = until(&store, |proxy| {
+                proxy.versions.get("cluster") == Some(&version)
+            });
+            slowest = slowest.max(waited.await);
+        }
+        assert!(
+            (GATHER * 5..=INSIGHT + 2 * GATHER).contains(&slowest),
+            "{slowest:?}"
+        );
+
+        stream.acknowledged(ResourceType::Listener, "1", at(3));
+        stream.accepted(&Resource::mesh_ca(bundle("a")), at(3));
+        assert!(until(&store, |proxy| proxy.bundle.is_some()).await < 2 * GATHER);
+        stream.refused(ResourceType::Listener, "no", at(4));
+        assert!(until(&store, |proxy| !proxy.refused.is_empty()).await < 2 * GATHER);
+        stream.acknowledged(ResourceType::Listener, "2", at(5));
+        assert!(until(&store, |proxy| proxy.last_nack.is_none()).await < 2 * GATHER);
+    };
+    tokio::select! {
+        () = work => {}
+        never = keep_evidence(&board, &store) => match never {},
+    }
+}

@@ -5,7 +5,6 @@
 //! own, so tests run side by side. Processes end with the value that owns them.
 
 pub(crate) mod daemon;
-pub(crate) mod dp;
 pub(crate) mod dp_run;
 pub(crate) mod echo;
 pub(crate) mod envoy;

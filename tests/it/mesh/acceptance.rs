@@ -5,7 +5,6 @@ use std::fs;
 use windlass::dataplane::bootstrap::{AdminAddress, BootstrapParams, Protocol, bootstrap_over};
 
 use super::network::{mesh_document, own_address, permission};
-use crate::support::dp::free_address;
 use crate::support::envoy::Envoy;
 use crate::support::{Daemon, Site, wait};
 
@@ -84,15 +83,13 @@ fn accepted_over(protocol: Protocol) {
 fn start(daemon: &Daemon, protocol: Protocol, name: &str) -> Envoy {
     let ca_pem = fs::read_to_string(daemon.xds_ca()).expect("the CA of the daemon");
     let token = daemon.token(name, "demo");
-    let admin = free_address();
-    let (_, port) = admin.rsplit_once(':').expect("a port");
     Envoy::with_bootstrap(&token, |token_path| {
         bootstrap_over(
             protocol,
             &BootstrapParams {
                 mesh: "demo",
                 name,
-                admin: Some(AdminAddress::Port(port.parse().expect("a port"))),
+                admin: Some(AdminAddress::Port(0)),
                 token_path,
                 xds: &daemon.listeners().xds,
                 ca_pem: &ca_pem,

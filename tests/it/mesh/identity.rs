@@ -27,8 +27,7 @@ fn strangers_are_refused_before_the_service_notices() {
     let reached = |network: &Network| network.service("demo", "backend").accepted();
     let before = reached(&network);
 
-    let plain = echo::ask(&inbound, "hello");
-    assert!(plain.is_err(), "plaintext: {plain:?}");
+    assert_eq!(echo::refuses_plaintext(&inbound), Ok(()));
     let nobody = tls::open(&inbound, None).and_then(Talk::over);
     assert!(
         nobody.is_err(),

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::dp::{Dp, free_address};
 use crate::support::echo::{self, Echo};
-use crate::support::{Daemon, Site, wait};
+use crate::support::{Daemon, DpRun, Site, wait};
 
 /// The services of each mesh.
 pub(super) const SERVICES: [&str; 3] = ["web", "backend", "redis"];
@@ -17,7 +16,7 @@ pub(super) struct Network {
     /// A loopback address of this network's own.
     pub(super) host: String,
     services: BTreeMap<(String, String), Echo>,
-    proxies: BTreeMap<(String, String), Dp>,
+    proxies: BTreeMap<(String, String), DpRun>,
 }
 
 impl Network {
@@ -62,31 +61,28 @@ impl Network {
 
     /// Starts the proxies of all services of a mesh.
     pub(super) fn start_proxies(&mut self, mesh: &str) {
-        let mut started: Vec<(&str, Dp)> = SERVICES
-            .iter()
-            .map(|service| {
-                let name = format!("dp-{service}-1");
-                let dp = Dp::spawn(&self.daemon, mesh, &name, &free_address(), &[]);
-                (*service, dp)
-            })
-            .collect();
-        for (_, dp) in &mut started {
-            dp.wait_until_ready();
+        let start = |service: &&'static str| {
+            let run = DpRun::new(&self.daemon, mesh, &format!("dp-{service}-1"));
+            (*service, run.with(&["--drain-time", "1s"]).spawn())
+        };
+        let mut started: Vec<(&str, DpRun)> = SERVICES.iter().map(start).collect();
+        for (_, run) in &mut started {
+            run.wait_until_configured();
         }
-        for (service, dp) in started {
+        for (service, run) in started {
             self.proxies
-                .insert((mesh.to_owned(), service.to_owned()), dp);
+                .insert((mesh.to_owned(), service.to_owned()), run);
         }
     }
 
     /// The proxy of a service.
-    pub(super) fn proxy(&self, mesh: &str, service: &str) -> &Dp {
+    pub(super) fn proxy(&self, mesh: &str, service: &str) -> &DpRun {
         &self.proxies[&(mesh.to_owned(), service.to_owned())]
     }
 
     /// Checks that none has ended.
     pub(super) fn assert_running(&mut self) {
-        self.proxies.values_mut().for_each(Dp::assert_running);
+        self.proxies.values_mut().for_each(DpRun::assert_running);
     }
 
     /// The service itself.
@@ -194,7 +190,7 @@ pub(super) fn permission(mesh: &str, source: &str, destination: &str) -> String 
 }
 
 fn dataplane(mesh: &str, service: &str, host: &str, ports: Ports, echo: &Echo) -> String {
-    let outbound: String = SERVICES
+    let outbound: Vec<String> = SERVICES
         .iter()
         .filter(|other| service == "web" && **other != "web")
         .map(|other| {
@@ -203,9 +199,9 @@ fn dataplane(mesh: &str, service: &str, host: &str, ports: Ports, echo: &Echo) -
         })
         .collect();
     let outbound = if outbound.is_empty() {
-        outbound
+        String::new()
     } else {
-        format!("  outbound:\n{outbound}")
+        format!("  outbound:\n{}", outbound.concat())
     };
     format!(
         "type: Dataplane\nmesh: {mesh}\nname: dp-{service}-1\nnetworking:\n  address: {host}\n  \

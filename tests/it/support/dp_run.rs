@@ -100,14 +100,19 @@ impl DpRun {
     /// Starts it and waits until Envoy has clusters and listeners from the control plane.
     pub(crate) fn start(self) -> Self {
         let mut run = self.spawn();
+        run.wait_until_configured();
+        run
+    }
+
+    /// Waits until Envoy has clusters and listeners from the control plane.
+    pub(crate) fn wait_until_configured(&mut self) {
         wait::until("an update of Envoy", || {
-            run.assert_running();
-            match run.counter("listener_manager.lds.update_success")? {
-                0 => Err(run.log()),
+            self.assert_running();
+            match self.counter("listener_manager.lds.update_success")? {
+                0 => Err(self.log()),
                 _ => Ok(()),
             }
         });
-        run
     }
 
     /// Checks that it has not ended.

@@ -109,6 +109,18 @@ impl<S: Read + Write> Talk<S> {
     }
 }
 
+/// Whether a client without TLS is turned away: it speaks, and the connection ends.
+pub(crate) fn refuses_plaintext(address: &str) -> Result<(), String> {
+    let mut stream = TcpStream::connect(address).map_err(words)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
+    stream.write_all(b"hello\n").map_err(words)?;
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+        other => Err(format!("not refused: {other:?}")),
+    }
+}
+
 /// One question and its answer over a connection of its own.
 pub(crate) fn ask(address: &str, line: &str) -> Result<String, String> {
     Talk::open(address)?.say(line)

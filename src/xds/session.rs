@@ -116,25 +116,17 @@ pub enum Next {
     Nothing,
 }
 
-/// An answer, and what follows from it.
-#[derive(Debug)]
-pub struct Answered {
-    verdict: Verdict,
-    /// Clusters that were accepted in this version for the first time.
-    fresh: Vec<Arc<str>>,
-}
-
 /// A variant of the protocol: what it does for one type.
 pub trait Variant {
     /// What the proxy sends.
     type Request;
 
     /// A type that the proxy has not asked for yet. `distrusted` are the
-    /// names of which the proxy rejected something last.
+    /// names that are sent whatever the proxy claims to hold.
     fn new(kind: ResourceType, distrusted: BTreeSet<String>) -> Self;
 
     /// Takes in a request.
-    fn on_request(&mut self, request: &Self::Request) -> Option<Answered>;
+    fn on_request(&mut self, request: &Self::Request) -> Option<Verdict>;
 
     /// Settles what the proxy claims to hold.
     fn confirm(&mut self, snapshot: &Snapshot) -> Option<Held>;
@@ -163,7 +155,7 @@ pub struct Session<V> {
     distrusted: BTreeSet<String>,
     /// The number in the newest nonce.
     sent: u64,
-    /// Clusters that were accepted and lack their endpoints.
+    /// Clusters that were sent and lack their endpoints.
     warming: BTreeSet<Arc<str>>,
     /// The proxy may still ask for listeners: it asks for one type after the other.
     expects_listeners: bool,
@@ -190,19 +182,16 @@ impl<V: Variant> Session<V> {
         if is_new {
             let distrusted = match kind {
                 ResourceType::Secret => std::mem::take(&mut self.distrusted),
+                ResourceType::Endpoints => self.of(ResourceType::Cluster).map_or_else(
+                    // It may have written this before the clusters came.
+                    BTreeSet::new,
+                    |clusters| clusters.ledger().sent().map(str::to_owned).collect(),
+                ),
                 _ => BTreeSet::new(),
             };
             self.types.insert(place, V::new(kind, distrusted));
         }
-        let answered = self.types[place].on_request(request);
-        if is_new && kind == ResourceType::Endpoints {
-            for name in &self.warming {
-                self.types[place].ledger_mut().doubt(name);
-            }
-        }
-        let Answered { verdict, fresh } = answered?;
-        self.warm(fresh);
-        Some(verdict)
+        self.types[place].on_request(request)
     }
 
     /// How many names came from the proxy.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::ledger::{Draft, Ledger, State, WILDCARD};
-use super::{Answered, Held, Variant};
+use super::{Held, Variant, Verdict};
 use crate::xds::resource::ResourceType;
 use crate::xds::snapshot::Snapshot;
 
@@ -80,7 +80,7 @@ impl Variant for Delta {
         }
     }
 
-    fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Option<Answered> {
+    fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
         let rejection = request.error_detail.as_ref();
         let rejection = rejection.map(|status| status.message.as_str());
         let nonce = &request.response_nonce;

@@ -33,7 +33,7 @@ pub struct Ledger {
     /// It is owed a response, whatever it holds.
     pub(super) owed: bool,
     /// Names that are sent whatever the proxy claims.
-    distrusted: BTreeSet<String>,
+    pub(super) distrusted: BTreeSet<String>,
     flights: Vec<Flight>,
     /// The newest nonce of the type; 0 before the first.
     newest: u64,
@@ -104,7 +104,7 @@ impl Ledger {
     /// Believes no longer that the proxy has a resource.
     pub(super) fn doubt(&mut self, name: &str) {
         if let Some(holding) = self.holdings.get_mut(name)
-            && !matches!(holding.state, State::Absent | State::Taken { .. })
+            && matches!(holding.state, State::Claimed(_) | State::Sent { .. })
         {
             holding.state = State::Claimed(None);
         }
@@ -259,6 +259,20 @@ impl Ledger {
         matches!(state, Some(State::Sent { answer, .. }) if *answer != Answer::Awaited)
     }
 
+    /// Whether the proxy refused what it was sent last of the name.
+    pub(super) fn has_rejected(&self, name: &str) -> bool {
+        let state = self.holdings.get(name).map(|it| &it.state);
+        matches!(state, Some(State::Sent { answer, .. })
+            if matches!(answer, Answer::Rejected | Answer::Tainted))
+    }
+
+    /// The names that were sent on this stream.
+    pub(super) fn sent(&self) -> impl Iterator<Item = &str> {
+        let sent = |it: &Holding| matches!(it.state, State::Sent { nonce, .. } if nonce != 0);
+        let names = self.holdings.iter().filter(move |(_, it)| sent(it));
+        names.map(|(name, _)| &**name)
+    }
+
     fn has_accepted(&self, resource: &Resource) -> bool {
         let state = self.holdings.get(&*resource.name).map(|it| &it.state);
         matches!(state, Some(State::Sent { resource: sent, answer: Answer::Accepted, .. })
@@ -275,13 +289,14 @@ impl Ledger {
         }
     }
 
+    /// The resources of a draft that the proxy has not accepted before.
+    pub(super) fn fresh(&self, draft: &Draft) -> Vec<Arc<str>> {
+        let fresh = draft.resources.iter().filter(|it| !self.has_accepted(it));
+        fresh.map(|it| it.name.clone()).collect()
+    }
+
     /// Notes that a draft is sent.
     pub(super) fn send(&mut self, draft: Draft, version: String, nonce: u64) -> Response {
-        let fresh = draft.resources.iter().filter(|it| !self.has_accepted(it));
-        let fresh: Vec<_> = match self.kind {
-            ResourceType::Cluster => fresh.map(|it| it.name.clone()).collect(),
-            _ => Vec::new(),
-        };
         if draft.whole {
             // What is not in it is gone, and so is what was said before.
             self.flights.clear();
@@ -322,7 +337,6 @@ impl Ledger {
         self.flights.push(Flight {
             nonce,
             version: version.clone(),
-            fresh,
             count: draft.resources.len(),
             overdue: false,
         });

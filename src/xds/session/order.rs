@@ -2,11 +2,13 @@
 //! "Eventual consistency considerations").
 //!
 //! Clusters come before their endpoints, those before listeners, those before
-//! routes. A response waits while one of an earlier type has no answer, and a
-//! listener while a cluster that was accepted lacks its endpoints: it has to
-//! ask for them first. A rejection is an answer; it holds nothing back, least
-//! of all a listener that withdraws a permission. Secrets wait for nothing and
-//! nothing waits for them.
+//! routes. Listeners and routes wait while a response of an earlier type has no
+//! answer, and while a cluster that was sent lacks its endpoints: the proxy may
+//! have to ask for them first. Endpoints wait for no cluster: Envoy answers to
+//! clusters once they are warm, which they are with their endpoints
+//! (`ClusterManagerImpl` pauses CDS while clusters warm). A rejection is an
+//! answer; it holds nothing back, least of all a listener that withdraws a
+//! permission. Secrets wait for nothing and nothing waits for them.
 //!
 //! Removal is the reverse: a cluster that vanished is taken away, and its
 //! endpoints after it, when the proxy has accepted all the listeners there
@@ -18,9 +20,10 @@
 //! [`Session::on_silence`] ends the others.
 //!
 //! A cluster that changed is a new one to Envoy, and it is used once its
-//! endpoints have come, also when they are the same ("Resource warming"): they
-//! are sent again.
+//! endpoints have come, also when they are the same ("Resource warming"). It
+//! does not ask for them again: they are sent behind the cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ledger::Draft;
@@ -39,14 +42,14 @@ impl<V: Variant> Session<V> {
         }
         self.settle_warming(snapshot);
         let mut waits = self.keeps_for_listeners(snapshot);
-        let mut blocked = false;
+        let mut blocked = !self.warming.is_empty();
         for index in 0..self.types.len() {
             let of_type = &self.types[index];
             let kind = of_type.ledger().kind;
             let is_secret = kind == ResourceType::Secret;
-            blocked |= kind > ResourceType::Endpoints && !self.warming.is_empty();
             if let Some(draft) = self.due(of_type, snapshot) {
-                if !of_type.waits() && (is_secret || !blocked) {
+                let is_blocked = blocked && kind > ResourceType::Endpoints;
+                if !is_blocked && !of_type.waits() {
                     return self.send(index, draft);
                 }
                 waits = true;
@@ -74,7 +77,11 @@ impl<V: Variant> Session<V> {
         self.sent += 1;
         let of_type = &mut self.types[index];
         let version = of_type.version(&draft);
+        let fresh = of_type.ledger().fresh(&draft);
         let response = of_type.ledger_mut().send(draft, version, self.sent);
+        if response.kind == ResourceType::Cluster {
+            self.warm(fresh);
+        }
         Next::Send(response)
     }
 
@@ -117,9 +124,9 @@ impl<V: Variant> Session<V> {
                 .any(|it| it.due(snapshot, &|_| true).is_some() && self.due(it, snapshot).is_none())
     }
 
-    /// Notes clusters that the proxy has accepted and that need their
-    /// endpoints, whatever it had of those.
-    pub(super) fn warm(&mut self, fresh: Vec<Arc<str>>) {
+    /// Notes clusters that were sent and need their endpoints, whatever the
+    /// proxy had of those.
+    fn warm(&mut self, fresh: Vec<Arc<str>>) {
         if let Some(endpoints) = self.of_mut(ResourceType::Endpoints) {
             for name in &fresh {
                 endpoints.ledger_mut().doubt(name);
@@ -133,12 +140,18 @@ impl<V: Variant> Session<V> {
         if self.warming.is_empty() {
             return;
         }
-        let mut ledgers = self.types.iter().map(Variant::ledger);
-        let endpoints = ledgers.find(|it| it.kind == ResourceType::Endpoints);
-        let has = |kind, name: &str| snapshot.of(kind).iter().any(|it| *it.name == *name);
+        let ledger = |kind| {
+            let mut ledgers = self.types.iter().map(Variant::ledger);
+            ledgers.find(|it| it.kind == kind)
+        };
+        let clusters = ledger(ResourceType::Cluster);
+        let endpoints = ledger(ResourceType::Endpoints);
+        let there =
+            |kind| -> BTreeSet<&str> { snapshot.of(kind).iter().map(|it| &*it.name).collect() };
+        let there = [there(ResourceType::Cluster), there(ResourceType::Endpoints)];
         self.warming.retain(|name| {
-            has(ResourceType::Cluster, name)
-                && has(ResourceType::Endpoints, name)
+            there.iter().all(|it| it.contains(&**name))
+                && !clusters.is_some_and(|it| it.has_rejected(name))
                 && !endpoints.is_some_and(|it| it.has_answer_for(name))
         });
     }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::ledger::{Age, Draft, Ledger, State, WILDCARD};
-use super::{Answered, Held, Variant};
+use super::{Held, Variant, Verdict};
 use crate::model::Digest;
 use crate::xds::resource::{Resource, ResourceType, version_of_all};
 use crate::xds::snapshot::Snapshot;
@@ -66,6 +66,10 @@ impl Sotw {
                 self.ledger.claim(name, None, true);
             }
         } else {
+            let mut names = request.resource_names.iter();
+            if names.any(|name| self.ledger.distrusted.contains(name)) {
+                self.claims.clear();
+            }
             self.subscribe(&request.resource_names);
         }
     }
@@ -165,7 +169,7 @@ impl Variant for Sotw {
         }
     }
 
-    fn on_request(&mut self, request: &DiscoveryRequest) -> Option<Answered> {
+    fn on_request(&mut self, request: &DiscoveryRequest) -> Option<Verdict> {
         if self.first {
             self.begin(request);
             return None;
@@ -199,12 +203,9 @@ impl Variant for Sotw {
         let wanted: BTreeMap<_, _> = wanted.map(|it| (&*it.name, it)).collect();
         let present = version_of_all(wanted.iter().map(|(name, it)| (*name, it.version)));
         let wanted: Vec<_> = wanted.into_values().cloned().collect();
-        let doubted = |it: &Arc<Resource>| {
-            let holding = self.ledger.holdings.get(&it.name);
-            matches!(holding.map(|it| &it.state), Some(State::Claimed(None)))
-        };
-        let is_true = claims.contains(&present) && !wanted.iter().any(doubted);
-        is_true.then(|| self.ledger.confirm(wanted))
+        claims
+            .contains(&present)
+            .then(|| self.ledger.confirm(wanted))
     }
 
     fn due(&self, snapshot: &Snapshot, may_go: &dyn Fn(&str) -> bool) -> Option<Draft> {

@@ -1,18 +1,21 @@
 //! A proxy that asks for everything on one stream, and an unreliable network.
 //!
 //! The proxy is Envoy in small: it asks for the endpoints of the clusters it
-//! has, and a cluster that changed lacks them until they come again. Whatever
-//! happens, nothing waits for ever, it ends with what is newest, no listener
-//! comes before what it uses, and no cluster goes while a listener uses it.
+//! has, a cluster that changed lacks them until they come again, though it does
+//! not ask for them, and until then it says nothing about clusters. Whatever
+//! happens, nothing waits for ever, no cluster waits for endpoints that there
+//! are, it ends with what is newest, no listener comes before what it uses, and
+//! no cluster goes while a listener uses it.
+
+mod proxy;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use envoy_types::pb::google::rpc::Status;
 use proptest::prelude::*;
 
-use super::{Delta, Next, Response, Session, Sotw, Variant, Verdict};
-use crate::xds::resource::{Body, Resource, ResourceType};
+use self::proxy::{Dialect, Proxy, content};
+use super::{Delta, Next, Response, Session, Sotw, Verdict};
+use crate::xds::resource::{Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
 const CDS: ResourceType = ResourceType::Cluster;
@@ -94,135 +97,14 @@ impl Contents {
     }
 }
 
-fn content(resource: &Resource) -> &str {
-    match &resource.body {
-        Body::Encoded(bytes) => std::str::from_utf8(bytes).unwrap(),
-        other => panic!("{other:?}"),
-    }
-}
-
-type Held = BTreeMap<String, Resource>;
-
-#[derive(Debug, Default)]
-struct Proxy {
-    held: BTreeMap<ResourceType, Held>,
-    /// State of the world: what was accepted last, and the newest nonces.
-    versions: BTreeMap<ResourceType, String>,
-    nonces: BTreeMap<ResourceType, String>,
-    /// Endpoints were dropped since: their version says more than is held.
-    is_stale: bool,
-}
-
-impl Proxy {
-    fn held(&self, kind: ResourceType) -> impl Iterator<Item = (&str, &Resource)> {
-        let held = self.held.get(&kind).into_iter().flatten();
-        held.map(|(name, resource)| (name.as_str(), resource))
-    }
-
-    fn names(&self, kind: ResourceType) -> Vec<String> {
-        match kind {
-            EDS => self.held(CDS).map(|(name, _)| name.to_owned()).collect(),
-            ResourceType::Secret => vec!["s".to_owned()],
-            _ => Vec::new(),
-        }
-    }
-
-    /// The clusters that its listeners use.
-    fn used(&self) -> BTreeSet<String> {
-        let listeners = self.held(LDS);
-        let uses = listeners.flat_map(|(_, it)| content(it).chars().skip(2));
-        uses.map(String::from).collect()
-    }
-}
-
-/// How a proxy speaks a variant of the protocol.
-trait Dialect: Variant {
-    /// It may take a cluster away that an older listener uses, after a reconnect.
-    const FORGETS: bool;
-    fn first(proxy: &Proxy, kind: ResourceType) -> Self::Request;
-    fn answer(proxy: &Proxy, response: &Response, accepted: bool) -> Self::Request;
-    /// `None` where nothing changes for the server.
-    fn endpoints(proxy: &Proxy, before: &[String]) -> Option<Self::Request>;
-    fn is_whole(kind: ResourceType) -> bool;
-}
-
-fn rejection(accepted: bool) -> Option<Status> {
-    (!accepted).then(Status::default)
-}
-
-impl Dialect for Sotw {
-    const FORGETS: bool = true;
-
-    fn first(proxy: &Proxy, kind: ResourceType) -> DiscoveryRequest {
-        DiscoveryRequest {
-            version_info: proxy.versions.get(&kind).cloned().unwrap_or_default(),
-            response_nonce: proxy.nonces.get(&kind).cloned().unwrap_or_default(),
-            resource_names: proxy.names(kind),
-            ..DiscoveryRequest::default()
-        }
-    }
-
-    fn answer(proxy: &Proxy, response: &Response, accepted: bool) -> DiscoveryRequest {
-        DiscoveryRequest {
-            error_detail: rejection(accepted),
-            ..Self::first(proxy, response.kind)
-        }
-    }
-
-    fn endpoints(proxy: &Proxy, before: &[String]) -> Option<DiscoveryRequest> {
-        (proxy.names(EDS) != before).then(|| Self::first(proxy, EDS))
-    }
-
-    fn is_whole(kind: ResourceType) -> bool {
-        matches!(kind, CDS | LDS)
-    }
-}
-
-impl Dialect for Delta {
-    const FORGETS: bool = false;
-
-    fn first(proxy: &Proxy, kind: ResourceType) -> DeltaDiscoveryRequest {
-        let held = proxy.held(kind);
-        DeltaDiscoveryRequest {
-            resource_names_subscribe: proxy.names(kind),
-            initial_resource_versions: held
-                .map(|(name, it)| (name.to_owned(), it.version.to_string()))
-                .collect(),
-            ..DeltaDiscoveryRequest::default()
-        }
-    }
-
-    fn answer(_: &Proxy, response: &Response, accepted: bool) -> DeltaDiscoveryRequest {
-        DeltaDiscoveryRequest {
-            response_nonce: response.nonce.clone(),
-            error_detail: rejection(accepted),
-            ..DeltaDiscoveryRequest::default()
-        }
-    }
-
-    fn endpoints(proxy: &Proxy, before: &[String]) -> Option<DeltaDiscoveryRequest> {
-        let after = proxy.names(EDS);
-        let without = |a: &[String], b: &[String]| -> Vec<String> {
-            a.iter().filter(|it| !b.contains(it)).cloned().collect()
-        };
-        (after != before).then(|| DeltaDiscoveryRequest {
-            resource_names_subscribe: without(&after, before),
-            resource_names_unsubscribe: without(before, &after),
-            ..DeltaDiscoveryRequest::default()
-        })
-    }
-
-    fn is_whole(_: ResourceType) -> bool {
-        false
-    }
-}
-
 struct World<V: Dialect> {
     proxy: Proxy,
     session: Session<V>,
     contents: Contents,
     requests: VecDeque<(ResourceType, V::Request)>,
     responses: VecDeque<Response>,
+    /// What the proxy answers about clusters once none is warming.
+    withheld: Vec<V::Request>,
     /// Nobody gave up waiting, and the proxy rejected no cluster and no endpoints.
     is_orderly: bool,
     has_reconnected: bool,
@@ -243,6 +125,7 @@ impl<V: Dialect> World<V> {
             },
             requests: VecDeque::new(),
             responses: VecDeque::new(),
+            withheld: Vec::new(),
             is_orderly: true,
             has_reconnected: false,
             sent: 0,
@@ -255,6 +138,7 @@ impl<V: Dialect> World<V> {
     fn connect(&mut self) {
         self.requests.clear();
         self.responses.clear();
+        self.withheld.clear();
         self.proxy.nonces.clear();
         if std::mem::take(&mut self.proxy.is_stale) {
             self.proxy.versions.remove(&EDS);
@@ -268,6 +152,34 @@ impl<V: Dialect> World<V> {
             }
         }
         self.allowed += 8;
+    }
+
+    /// Sends an answer, or keeps it while clusters warm if it is about those.
+    fn answers(&mut self, kind: ResourceType, answer: V::Request) {
+        if kind == CDS {
+            self.withheld.push(answer);
+            self.release();
+        } else {
+            self.requests.push_back((kind, answer));
+        }
+    }
+
+    fn release(&mut self) {
+        if self.proxy.warming.is_empty() {
+            let withheld = self.withheld.drain(..);
+            self.requests.extend(withheld.map(|request| (CDS, request)));
+        }
+    }
+
+    /// The proxy gives up waiting for endpoints, which is right only where
+    /// there are none. Returns whether it waited.
+    fn gives_up(&mut self) -> bool {
+        let warming = std::mem::take(&mut self.proxy.warming);
+        let starved = self.contents.clusters().find(|it| warming.contains(it.1));
+        assert_eq!(starved, None, "a cluster waits for its endpoints");
+        self.release();
+        self.is_orderly &= warming.is_empty();
+        !warming.is_empty()
     }
 
     /// Lets the session do one thing. Returns whether it did something.
@@ -324,14 +236,21 @@ impl<V: Dialect> World<V> {
         } else {
             self.is_orderly &= !matches!(kind, CDS | EDS);
         }
+        if kind == EDS {
+            // Those that were rejected end the wait too.
+            for resource in &response.resources {
+                self.proxy.warming.remove(&*resource.name);
+            }
+            self.release();
+        }
         let answer = V::answer(&self.proxy, &response, accepted);
         let endpoints = V::endpoints(&self.proxy, &before).map(|request| (EDS, request));
         // Envoy says both at once, in either order.
         if response.nonce.len() % 2 == 0 {
             self.requests.extend(endpoints);
-            self.requests.push_back((kind, answer));
+            self.answers(kind, answer);
         } else {
-            self.requests.push_back((kind, answer));
+            self.answers(kind, answer);
             self.requests.extend(endpoints);
         }
         true
@@ -361,10 +280,16 @@ impl<V: Dialect> World<V> {
                 let versions = [&before, &*held].map(|it| it.get(name).map(|it| it.version));
                 versions[0] == versions[1]
             };
-            let changed: Vec<_> = before.keys().filter(|name| !same(name)).cloned().collect();
+            let names = before.keys().chain(held.keys());
+            let changed: BTreeSet<_> = names.filter(|name| !same(name)).cloned().collect();
+            let held = held.clone();
             for name in changed {
                 let endpoints = self.proxy.held.entry(EDS).or_default();
                 self.proxy.is_stale |= endpoints.remove(&name).is_some();
+                self.proxy.warming.remove(&name);
+                if held.contains_key(&name) {
+                    self.proxy.warming.insert(name);
+                }
             }
         }
         self.check_order(kind);
@@ -417,7 +342,7 @@ impl<V: Dialect> World<V> {
     fn settle(&mut self) {
         for _ in 0..1000 {
             let busy = self.request_arrives() | self.response_arrives() | self.work();
-            if !busy {
+            if !busy && !self.gives_up() {
                 let next = self.session.next(&self.contents.snapshot());
                 assert!(matches!(next, Next::Nothing), "it waits for ever: {next:?}");
                 return;

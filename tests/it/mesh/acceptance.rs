@@ -132,7 +132,8 @@ fn check(envoys: &mut [Envoy], when: &str, listeners: &[u64]) {
         let log = envoy.log();
         let complaint = log.lines().find(|line| {
             let line = line.to_lowercase();
-            ["deprecat", "rejected", "[error]", "[critical]"]
+            // "initial fetch timed out": a cluster waited for endpoints in vain.
+            ["deprecat", "rejected", "timed out", "[error]", "[critical]"]
                 .iter()
                 .any(|word| line.contains(word))
         });

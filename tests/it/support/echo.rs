@@ -109,13 +109,16 @@ impl<S: Read + Write> Talk<S> {
     }
 }
 
-/// Whether a client without TLS is turned away: it speaks, and the connection ends.
+/// Whether a client without TLS is turned away: it speaks, and the connection
+/// ends, or a fatal TLS alert comes first (RFC 8446, sections 5.1 and 6).
 pub(crate) fn refuses_plaintext(address: &str) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).map_err(words)?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
     stream.write_all(b"hello\n").map_err(words)?;
-    match stream.read(&mut [0; 64]) {
+    let mut answer = [0; 64];
+    match stream.read(&mut answer) {
         Ok(0) => Ok(()),
+        Ok(7) if answer.starts_with(&[21, 3]) && answer[5] == 2 => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
         other => Err(format!("not refused: {other:?}")),
     }

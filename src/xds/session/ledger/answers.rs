@@ -2,7 +2,7 @@
 
 use super::{Age, Answer, Ledger, State};
 use crate::xds::resource::ResourceType;
-use crate::xds::session::{Answered, Verdict};
+use crate::xds::session::Verdict;
 
 impl Ledger {
     pub(in crate::xds::session) fn age(&self, nonce: &str) -> Age {
@@ -37,7 +37,7 @@ impl Ledger {
         nonce: &str,
         version: Option<&str>,
         rejection: Option<&str>,
-    ) -> Option<Answered> {
+    ) -> Option<Verdict> {
         let nonce: u64 = nonce.parse().ok()?;
         let index = self.flights.iter().position(|it| it.nonce == nonce)?;
         if rejection.is_none() && version.is_some_and(|it| it != self.flights[index].version) {
@@ -80,22 +80,16 @@ impl Ledger {
             return None;
         }
         Some(match rejection {
-            Some(message) => Answered {
-                verdict: Verdict::Rejected {
-                    kind,
-                    version: flight.version,
-                    resources,
-                    message: message.to_owned(),
-                },
-                fresh: Vec::new(),
+            Some(message) => Verdict::Rejected {
+                kind,
+                version: flight.version,
+                resources,
+                message: message.to_owned(),
             },
-            None => Answered {
-                verdict: Verdict::Accepted {
-                    kind,
-                    version: self.held_version(),
-                    resources,
-                },
-                fresh: flight.fresh,
+            None => Verdict::Accepted {
+                kind,
+                version: self.held_version(),
+                resources,
             },
         })
     }

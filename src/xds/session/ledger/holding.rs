@@ -60,8 +60,6 @@ pub(in crate::xds::session) enum Answer {
 pub(super) struct Flight {
     pub(super) nonce: u64,
     pub(super) version: String,
-    /// The resources in it that the proxy has not accepted before.
-    pub(super) fresh: Vec<Arc<str>>,
     /// How many resources are in it.
     pub(super) count: usize,
     /// Nothing waits for the answer any longer.

@@ -12,14 +12,13 @@ pub(super) const RDS: ResourceType = ResourceType::Route;
 pub(super) const SDS: ResourceType = ResourceType::Secret;
 
 /// A snapshot: `c:a1` is the cluster `a` with content `c:a1`, likewise `e`
-/// endpoints, `l` a listener and `r` a route; `ca1` and `id1` are secrets.
+/// endpoints and `l` a listener; `ca1` and `id1` are secrets.
 pub(super) fn world(words: &str) -> Snapshot {
     let resource = |word: &str| {
         let kind = match word.split_once(':') {
             Some(("c", _)) => CDS,
             Some(("e", _)) => EDS,
-            Some(("l", _)) => LDS,
-            Some(_) => RDS,
+            Some(_) => LDS,
             None if word.starts_with("ca") => return Resource::mesh_ca(bundle(word)),
             None => return Resource::identity_cert(leaf(word)),
         };

@@ -10,7 +10,6 @@ fn the_version_of_the_whole_is_believed() {
         (LDS, &["*"], "l:b1 l:a1"),
         (LDS, &["a", "b"], "l:a1 l:b1"),
         (EDS, &["a", "b"], "e:b1 e:a1"),
-        (RDS, &["a", "b"], "r:a1 r:b1"),
     ] {
         let mut proxy = Whole::new(words);
         proxy.wants(kind, names);
@@ -128,4 +127,32 @@ fn a_stream_without_listeners_keeps_a_cluster_for_a_moment_only() {
     );
     proxy.acks(CDS);
     assert_eq!(proxy.talk.is_silent(), ["send -b"]);
+}
+
+#[test]
+fn endpoints_that_are_claimed_behind_a_cluster_that_was_sent_are_not_believed() {
+    let words = "c:a2 c:b1 e:a1 e:b1";
+    let mut parts = Parts::new(words);
+    let events = parts.returns(CDS, &[], "c:a1 c:b1");
+    assert_eq!(events, ["holds c:b1", "send c:a2"]);
+    assert!(parts.talk.is_silent().is_empty());
+    let events = parts.returns(EDS, &["a", "b"], "e:a1 e:b1");
+    assert_eq!(events, ["holds e:b1", "send e:a1"]);
+
+    let mut whole = Whole::new(words);
+    let sent = whole.returns(CDS, &[], &version(CDS, "c:a1 c:b1"));
+    assert_eq!(sent, ["send c:a2 c:b1"]);
+    assert!(whole.talk.is_silent().is_empty());
+    let sent = whole.returns(EDS, &["a", "b"], &version(EDS, words));
+    assert_eq!(sent, ["send e:a1 e:b1"]);
+}
+
+#[test]
+fn who_comes_back_with_everything_waits_for_nothing() {
+    let words = "c:a1 e:a1 l:a1";
+    let mut parts = Parts::new(words);
+    assert_eq!(parts.returns(CDS, &[], words), ["holds c:a1"]);
+    assert_eq!(parts.returns(EDS, &["a"], words), ["holds e:a1"]);
+    assert_eq!(parts.returns(LDS, &[], words), ["holds l:a1"]);
+    assert_eq!(parts.sees("c:a1 e:a1 l:a2"), ["send l:a2"]);
 }

@@ -32,8 +32,8 @@ use server::Server;
 
 /// With this argument the program is the proxies.
 const PROXIES: &str = "--proxies";
-/// How often each change is measured; the middle one counts.
-const ROUNDS: usize = 5;
+/// How often each change is measured, there and back; the middle one counts.
+const ROUNDS: usize = 6;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -23,7 +23,6 @@ pub mod to_envoy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -44,7 +43,7 @@ use crate::token::Keyring;
 use dataplane_service::DataplaneService;
 use index::Index;
 use leaf::LeafCache;
-use server::{Shared, Xds};
+use server::{Ads, Shared, Xds};
 
 /// The largest message of a proxy, in bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -137,7 +136,6 @@ pub async fn serve(
         shutdown: shutdown.clone(),
     }));
     let sds = SecretDiscoveryServiceServer::new(xds.clone());
-    let ads = AggregatedDiscoveryServiceServer::new(xds);
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
@@ -146,7 +144,7 @@ pub async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(sds.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(ads.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(Ads(xds))
         .add_service(DataplaneService::new(index.clone(), tokens.clone()))
         .serve_with_incoming_shutdown(
             accept::incoming(listener, tls, shutdown.clone()),

@@ -1,5 +1,6 @@
 //! SDS and ADS over gRPC: who may ask, and the streams.
 
+mod ads;
 pub(super) mod auth;
 mod fetch;
 mod outgoing;
@@ -10,7 +11,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -20,6 +20,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(super) use self::ads::Ads;
 use self::outgoing::Outgoing;
 use self::protocol::{Delta, Protocol, Service, Sotw};
 use super::evidence::EvidenceBoard;
@@ -113,25 +114,5 @@ impl SecretDiscoveryService for Xds {
             .await
             .map(Response::new)
             .map_err(|status| self.refused(status))
-    }
-}
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Xds {
-    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        self.open::<Sotw>(Service::Aggregated, request)
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        self.open::<Delta>(Service::Aggregated, request)
     }
 }

@@ -86,11 +86,11 @@ impl Service {
 }
 
 /// A variant of the protocol.
-pub(super) trait Protocol: 'static {
+pub(super) trait Protocol: Send + 'static {
     /// The label in metrics and logs.
     const NAME: &'static str;
-    type Request: Send + 'static;
-    type Response: Send + 'static;
+    type Request: prost::Message + Default + 'static;
+    type Response: prost::Message + 'static;
     type Variant: Variant<Request = Self::Request> + Send;
 
     fn node(request: &Self::Request) -> Option<&Node>;

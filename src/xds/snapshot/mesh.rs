@@ -38,7 +38,7 @@ pub struct MeshView {
     issuer: Option<AuthorityId>,
     grants: Grants,
     services: BTreeMap<ServiceName, Service>,
-    local: Shared<NonZeroU16>,
+    local: Shared<(NonZeroU16, bool)>,
 }
 
 impl MeshView {
@@ -89,7 +89,8 @@ impl MeshView {
         let mut listeners = BTreeMap::new();
         for (at, inbound, service) in inbounds(dataplane) {
             let to = inbound.service_port.unwrap_or(inbound.port);
-            let local = self.local.get_or_make(to, || cluster::local(to));
+            let key @ (to, is_proxy) = (to, listens_on_localhost(dataplane, to));
+            let local = self.local.get_or_make(key, || cluster::local(to, is_proxy));
             clusters.insert(local.name.clone(), local);
             let known = self.services.entry(service.clone()).or_default();
             listeners.entry(at).or_insert_with(|| {
@@ -286,6 +287,21 @@ fn inbounds(dataplane: &Dataplane) -> impl Iterator<Item = (SocketAddr, &Inbound
         let service = inbound.tags.get("service")?.parse().ok()?;
         Some((at, inbound, service))
     })
+}
+
+/// Whether the proxy's own listeners take what goes to that port of 127.0.0.1.
+fn listens_on_localhost(dataplane: &Dataplane, port: NonZeroU16) -> bool {
+    let networking = &dataplane.networking;
+    let takes = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip.is_unspecified();
+    let inbound = match &networking.role {
+        Role::Inbound(inbounds) => inbounds.iter().any(|inbound| inbound.port == port),
+        Role::Gateway(_) => false,
+    };
+    (inbound && takes(networking.address))
+        || networking
+            .outbound
+            .iter()
+            .any(|outbound| outbound.port == port && outbound.address.is_none_or(takes))
 }
 
 /// Walks over what is not the same in both, in order.

@@ -29,11 +29,12 @@ pub(super) fn local_name(port: NonZeroU16) -> String {
     format!("localhost:{port}")
 }
 
-/// The cluster of a port of the proxy's own host.
-pub(in crate::xds) fn local(port: NonZeroU16) -> Resource {
+/// The cluster of a port of the proxy's own host: the service there, or
+/// nothing where the proxy itself listens. It would call itself for ever.
+pub(in crate::xds) fn local(port: NonZeroU16, is_proxy: bool) -> Resource {
     let name = local_name(port);
-    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
-    let assignment = load_assignment(&name, [local]);
+    let service = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
+    let assignment = load_assignment(&name, (!is_proxy).then_some(service));
     encode(Cluster {
         name,
         connect_timeout: Some(CONNECT),

@@ -207,15 +207,6 @@ impl Envoy {
     }
 }
 
-/// Sends a signal, such as `TERM`, to a process that a test has started.
-pub(crate) fn signal(pid: u32, signal: &str) {
-    let sent = Command::new("sh")
-        .args(["-c", "kill -\"$1\" \"$0\"", &pid.to_string(), signal])
-        .status()
-        .expect("a shell");
-    assert!(sent.success(), "process {pid} was gone already");
-}
-
 impl Drop for Envoy {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -15,8 +15,10 @@ use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, Listener};
 use envoy_types::pb::envoy::config::rbac::v3::principal::Identifier;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, UpstreamConnectMode,
+};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
@@ -198,7 +200,7 @@ fn assert_over_ads(secret: &SdsSecretConfig, name: &str) {
 }
 
 /// Checks what both sides have in common, and returns whom they accept.
-fn peer(context: Option<&CommonTlsContext>) -> String {
+fn peers(context: Option<&CommonTlsContext>) -> Vec<String> {
     let context = context.unwrap();
     let params = context.tls_params.as_ref().unwrap();
     assert_eq!(params.tls_minimum_protocol_version(), TlsProtocol::TlSv12);
@@ -214,11 +216,19 @@ fn peer(context: Option<&CommonTlsContext>) -> String {
     let roots = validation.validation_context_sds_secret_config.as_ref();
     assert_over_ads(roots.unwrap(), MESH_CA);
     let default = validation.default_validation_context.as_ref().unwrap();
-    let [san] = default.match_typed_subject_alt_names.as_slice() else {
-        panic!("{default:#?}");
-    };
-    assert_eq!(san.san_type(), SanType::Uri);
-    pattern(san.matcher.as_ref())
+    let sans = default.match_typed_subject_alt_names.iter();
+    let peers = sans.map(|san| {
+        assert_eq!(san.san_type(), SanType::Uri);
+        pattern(san.matcher.as_ref())
+    });
+    peers.collect()
+}
+
+/// Whom an inbound lets through its handshake.
+fn clients(listener: &Listener) -> Vec<String> {
+    let (_, socket) = chain(listener);
+    let context: DownstreamTlsContext = tls(socket);
+    peers(context.common_tls_context.as_ref())
 }
 
 #[test]
@@ -231,12 +241,14 @@ fn an_inbound_terminates_mtls_then_asks_rbac_then_goes_to_the_service_port() {
     let (filters, socket) = chain(listener);
     let context: DownstreamTlsContext = tls(socket);
     assert!(context.require_client_certificate.unwrap().value);
-    assert_eq!(peer(context.common_tls_context.as_ref()), "spiffe://demo/*");
     let [rbac, proxy] = filters else {
         panic!("{filters:#?}");
     };
     assert_eq!(config::<Rbac>(rbac).stat_prefix, "inbound.web.");
     assert_eq!(destination(proxy), "localhost:8080");
+    let proxy: TcpProxy = config(proxy);
+    let mode = UpstreamConnectMode::OnDownstreamTlsHandshake;
+    assert_eq!(proxy.upstream_connect_mode(), mode);
     let clusters: BTreeMap<_, Cluster> = decode(&view.clusters);
     let local = &clusters["localhost:8080"];
     assert!(local.transport_socket.is_none());
@@ -248,6 +260,28 @@ fn an_inbound_terminates_mtls_then_asks_rbac_then_goes_to_the_service_port() {
 fn without_a_service_port_the_service_is_on_the_inbound_port() {
     let view = view(demo(true), "backend");
     assert_eq!(names(&view.clusters), ["localhost:83"]);
+}
+
+#[test]
+fn a_proxy_that_listens_where_its_service_should_be_does_not_call_itself() {
+    let service = |address: &str, outbound: &Value| {
+        let mut demo = mesh(false);
+        let networking = json!({
+            "address": address, "outbound": outbound,
+            "inbound": [{"port": 80, "tags": {"service": "web"}}],
+        });
+        dataplane(&mut demo, "web", &networking);
+        let view = view(demo, "web");
+        let clusters: BTreeMap<_, Cluster> = decode(&view.clusters);
+        addresses(clusters["localhost:80"].load_assignment.as_ref().unwrap())
+    };
+    let nothing = json!([]);
+    assert_eq!(service("192.0.2.1", &nothing), ["127.0.0.1:80"]);
+    for own in ["127.0.0.1", "0.0.0.0", "::"] {
+        assert!(service(own, &nothing).is_empty(), "{own}");
+    }
+    let outbound = json!([{"port": 80, "service": "backend"}]);
+    assert!(service("192.0.2.1", &outbound).is_empty());
 }
 
 #[test]
@@ -278,8 +312,8 @@ fn an_outbound_opens_mtls_to_exactly_the_service_wherever_it_is_offered() {
     );
     let context: UpstreamTlsContext = tls(backend.transport_socket.as_ref());
     assert_eq!(
-        peer(context.common_tls_context.as_ref()),
-        "=spiffe://demo/backend"
+        peers(context.common_tls_context.as_ref()),
+        ["=spiffe://demo/backend"]
     );
     let endpoints: BTreeMap<_, ClusterLoadAssignment> = decode(&view.endpoints);
     assert_eq!(endpoints["backend"].cluster_name, "backend");
@@ -304,8 +338,18 @@ fn rbac_follows_the_permissions_of_each_inbound_by_itself() {
     let mut demo = demo(true);
     let listeners = |mesh: &MeshState| {
         let listeners: BTreeMap<_, Listener> = decode(&view(mesh.clone(), "both").listeners);
-        ["inbound:192.0.2.2:81", "inbound:192.0.2.2:82"].map(|name| principals(&listeners[name]))
+        ["inbound:192.0.2.2:81", "inbound:192.0.2.2:82"].map(|name| {
+            let (allowed, mut clients) = (principals(&listeners[name]), clients(&listeners[name]));
+            // Nobody has this name. Without a name everybody would get in.
+            clients.retain(|client| client != "=spiffe://demo/");
+            assert_eq!(clients, allowed, "the handshake and RBAC agree");
+            allowed
+        })
     };
+    assert_eq!(
+        clients(&decode(&view(demo.clone(), "both").listeners)["inbound:192.0.2.2:81"]),
+        ["=spiffe://demo/"]
+    );
     let nobody: [&str; 0] = [];
     assert_eq!(listeners(&demo), [nobody, nobody]);
     allow(&mut demo, "one", "web", "backend");

@@ -20,8 +20,8 @@ const POLICY: &str = "traffic-permissions";
 ///
 /// Rules without a policy deny everything, unlike a filter without rules. What
 /// it decides is counted in `inbound.<service>.rbac.{allowed,denied}`. Who it
-/// would deny does not get through the handshake, unless a TLS session is
-/// resumed: that one was verified under earlier rules.
+/// would deny does not get through the handshake; this is the second lock
+/// (docs/decisions/0007).
 pub(in crate::xds) fn filter(
     mesh: &MeshName,
     service: &ServiceName,

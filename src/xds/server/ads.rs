@@ -9,11 +9,11 @@ use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use tonic::body::Body;
-use tonic::codec::{BufferSettings, Codec};
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic_prost::{ProstCodec, ProstDecoder};
 
 use super::protocol::{Delta, Protocol, Service, Sotw};
 use super::{Responses, Xds};
@@ -24,7 +24,7 @@ const STREAM: &str =
 const DELTA: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-/// What the buffers of a stream begin with, in bytes; they grow with its messages.
+/// What the buffer for requests begins with, in bytes; it grows with them.
 const BUFFER: usize = 512;
 /// How much is gathered before it is sent on, in bytes.
 const GATHER: usize = 32 * 1024;
@@ -82,16 +82,33 @@ struct SmallBuffers<P>(PhantomData<P>);
 impl<P: Protocol> Codec for SmallBuffers<P> {
     type Encode = P::Response;
     type Decode = P::Request;
-    type Encoder = ProstEncoder<P::Response>;
+    type Encoder = Exact<P::Response>;
     type Decoder = ProstDecoder<P::Request>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        let settings = BufferSettings::new(BUFFER, GATHER);
-        ProstCodec::<P::Response, P::Request>::raw_encoder(settings)
+        Exact(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         let settings = BufferSettings::new(BUFFER, GATHER);
         ProstCodec::<P::Response, P::Request>::raw_decoder(settings)
+    }
+}
+
+/// Makes a buffer of a response's own size, which goes when it is sent.
+struct Exact<T>(PhantomData<T>);
+
+impl<T: prost::Message> Encoder for Exact<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(item.encoded_len());
+        item.encode(buffer)
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(0, GATHER)
     }
 }

@@ -11,12 +11,13 @@ use tonic::Status;
 /// at once, before a response that the proxy has not fetched yet: after its
 /// token is revoked a proxy is sent nothing.
 pub(super) struct Outgoing<T> {
-    items: mpsc::Receiver<T>,
+    /// Boxed: a channel has room for 32 items at least.
+    items: mpsc::Receiver<Box<T>>,
     end: Option<oneshot::Receiver<Status>>,
 }
 
 impl<T> Outgoing<T> {
-    pub(super) fn new(items: mpsc::Receiver<T>) -> (oneshot::Sender<Status>, Self) {
+    pub(super) fn new(items: mpsc::Receiver<Box<T>>) -> (oneshot::Sender<Status>, Self) {
         let (sender, end) = oneshot::channel();
         let end = Some(end);
         (sender, Self { items, end })
@@ -37,6 +38,8 @@ impl<T> Stream for Outgoing<T> {
                 return Poll::Ready(Some(Err(status)));
             }
         }
-        self.items.poll_recv(context).map(|item| item.map(Ok))
+        self.items
+            .poll_recv(context)
+            .map(|item| item.map(|item| Ok(*item)))
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn run<P: Protocol>(
     service: Service,
     claims: Claims,
     mut inbound: Streaming<P::Request>,
-    items: mpsc::Sender<P::Response>,
+    items: mpsc::Sender<Box<P::Response>>,
 ) -> Result<(), Status> {
     let first = tokio::select! {
         () = xds.shutdown.cancelled() => return Err(stopping()),
@@ -100,7 +100,7 @@ impl<P: Protocol> Stream<'_, P> {
         claims: Claims,
         first: P::Request,
         mut inbound: Streaming<P::Request>,
-        items: mpsc::Sender<P::Response>,
+        items: mpsc::Sender<Box<P::Response>>,
         mut feed: watch::Receiver<Feed>,
     ) -> Result<(), Status> {
         let mut tokens = self.xds.tokens.changes();
@@ -110,7 +110,7 @@ impl<P: Protocol> Stream<'_, P> {
         drop(first);
         self.look(&mut feed)?;
         let mut inbound_open = true;
-        let mut room: Option<OwnedPermit<P::Response>> = None;
+        let mut room: Option<OwnedPermit<Box<P::Response>>> = None;
         let mut silent_at: Option<Instant> = None;
         loop {
             let left = self.time_left(&claims)?;
@@ -122,7 +122,7 @@ impl<P: Protocol> Stream<'_, P> {
                 match self.session.next(&self.snapshot) {
                     Next::Send(response) => {
                         count(&self.xds.metrics.responses, response.kind);
-                        permit.send(P::encode(response));
+                        permit.send(Box::new(P::encode(response)));
                         silent_at = None;
                         continue;
                     }

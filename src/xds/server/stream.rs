@@ -69,11 +69,12 @@ pub(super) async fn run<P: Protocol>(
     result
 }
 
-async fn first_message<T>(inbound: &mut Streaming<T>) -> Result<T, Status> {
+/// Boxed: the task of a stream would keep room for it as long as it lives.
+async fn first_message<T>(inbound: &mut Streaming<T>) -> Result<Box<T>, Status> {
     match tokio::time::timeout(FIRST_MESSAGE, inbound.message()).await {
-        Ok(message) => {
-            message?.ok_or_else(|| Status::invalid_argument("the stream has no message"))
-        }
+        Ok(message) => message?
+            .map(Box::new)
+            .ok_or_else(|| Status::invalid_argument("the stream has no message")),
         Err(_) => Err(Status::deadline_exceeded(format!(
             "no message within {} s",
             FIRST_MESSAGE.as_secs()
@@ -98,7 +99,7 @@ impl<P: Protocol> Stream<'_, P> {
     async fn serve(
         mut self,
         claims: Claims,
-        first: P::Request,
+        first: Box<P::Request>,
         mut inbound: Streaming<P::Request>,
         items: mpsc::Sender<Box<P::Response>>,
         mut feed: watch::Receiver<Feed>,

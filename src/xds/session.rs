@@ -27,7 +27,7 @@
 //!   sent again, in another edition ([`Resource::edition`]) as the stream
 //!   provides.
 //!
-//! [`order`] says what holds between the types.
+//! The room `order` says what holds between the types.
 
 mod delta;
 mod ledger;

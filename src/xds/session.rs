@@ -185,17 +185,16 @@ impl<V: Variant> Session<V> {
         if is_new {
             let distrusted = match kind {
                 ResourceType::Secret => Distrusted::Names(std::mem::take(&mut self.distrusted)),
-                ResourceType::Endpoints => match self.of(ResourceType::Cluster) {
-                    // It may have written this before the clusters came.
-                    Some(clusters) => {
+                ResourceType::Endpoints => {
+                    if let Some(clusters) = self.of(ResourceType::Cluster) {
+                        // It may have written this before the clusters came.
                         let sent = clusters.ledger().sent().map(str::to_owned);
                         Distrusted::Names(sent.collect())
-                    }
-                    None => {
+                    } else {
                         self.withholds_clusters = true;
                         Distrusted::All
                     }
-                },
+                }
                 _ => Distrusted::default(),
             };
             self.types.insert(place, V::new(kind, distrusted));

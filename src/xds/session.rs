@@ -46,7 +46,7 @@ use std::sync::Arc;
 pub use delta::Delta;
 pub use sotw::Sotw;
 
-use self::ledger::{Draft, Ledger};
+use self::ledger::{Distrusted, Draft, Ledger};
 use super::resource::{Resource, ResourceType};
 use super::snapshot::Snapshot;
 
@@ -121,9 +121,9 @@ pub trait Variant {
     /// What the proxy sends.
     type Request;
 
-    /// A type that the proxy has not asked for yet. `distrusted` are the
-    /// names that are sent whatever the proxy claims to hold.
-    fn new(kind: ResourceType, distrusted: BTreeSet<String>) -> Self;
+    /// A type that the proxy has not asked for yet. What is `distrusted` is
+    /// sent whatever the proxy claims to hold.
+    fn new(kind: ResourceType, distrusted: Distrusted) -> Self;
 
     /// Takes in a request.
     fn on_request(&mut self, request: &Self::Request) -> Option<Verdict>;
@@ -159,6 +159,8 @@ pub struct Session<V> {
     warming: BTreeSet<Arc<str>>,
     /// The proxy may still ask for listeners: it asks for one type after the other.
     expects_listeners: bool,
+    /// The proxy asked for endpoints first, so its clusters warm ([`order`]).
+    withholds_clusters: bool,
 }
 
 impl<V: Variant> Session<V> {
@@ -172,6 +174,7 @@ impl<V: Variant> Session<V> {
             sent: 0,
             warming: BTreeSet::new(),
             expects_listeners: true,
+            withholds_clusters: false,
         }
     }
 
@@ -181,13 +184,18 @@ impl<V: Variant> Session<V> {
         let is_new = self.types.get(place).map(|it| it.ledger().kind) != Some(kind);
         if is_new {
             let distrusted = match kind {
-                ResourceType::Secret => std::mem::take(&mut self.distrusted),
-                ResourceType::Endpoints => self.of(ResourceType::Cluster).map_or_else(
-                    // It may have written this before the clusters came.
-                    BTreeSet::new,
-                    |clusters| clusters.ledger().sent().map(str::to_owned).collect(),
-                ),
-                _ => BTreeSet::new(),
+                ResourceType::Secret => Distrusted::Names(std::mem::take(&mut self.distrusted)),
+                ResourceType::Endpoints => {
+                    if let Some(clusters) = self.of(ResourceType::Cluster) {
+                        // It may have written this before the clusters came.
+                        let sent = clusters.ledger().sent().map(str::to_owned);
+                        Distrusted::Names(sent.collect())
+                    } else {
+                        self.withholds_clusters = true;
+                        Distrusted::All
+                    }
+                }
+                _ => Distrusted::default(),
             };
             self.types.insert(place, V::new(kind, distrusted));
         }

@@ -5,4 +5,5 @@ mod acceptance;
 mod identity;
 mod network;
 mod policy;
+mod sent;
 mod switching;

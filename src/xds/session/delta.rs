@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::ledger::{Draft, Ledger, State, WILDCARD};
+use super::ledger::{Distrusted, Draft, Ledger, State, WILDCARD};
 use super::{Held, Variant, Verdict};
 use crate::xds::resource::ResourceType;
 use crate::xds::snapshot::Snapshot;
@@ -73,7 +73,7 @@ impl Delta {
 impl Variant for Delta {
     type Request = DeltaDiscoveryRequest;
 
-    fn new(kind: ResourceType, distrusted: BTreeSet<String>) -> Self {
+    fn new(kind: ResourceType, distrusted: Distrusted) -> Self {
         Self {
             ledger: Ledger::new(kind, distrusted),
             first: true,

@@ -6,7 +6,7 @@ mod holding;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub(super) use self::holding::{Age, Answer, Draft, Holding, State};
+pub(super) use self::holding::{Age, Answer, Distrusted, Draft, Holding, State};
 
 use self::holding::Flight;
 use super::{Held, Response};
@@ -32,8 +32,8 @@ pub struct Ledger {
     pub(super) wildcard: bool,
     /// It is owed a response, whatever it holds.
     pub(super) owed: bool,
-    /// Names that are sent whatever the proxy claims.
-    pub(super) distrusted: BTreeSet<String>,
+    /// What is sent whatever the proxy claims.
+    pub(super) distrusted: Distrusted,
     flights: Vec<Flight>,
     /// The newest nonce of the type; 0 before the first.
     newest: u64,
@@ -42,7 +42,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(kind: ResourceType, distrusted: BTreeSet<String>) -> Self {
+    pub(super) fn new(kind: ResourceType, distrusted: Distrusted) -> Self {
         Self {
             kind,
             holdings: BTreeMap::new(),
@@ -70,7 +70,7 @@ impl Ledger {
 
     /// Notes what the proxy says that it holds.
     pub(super) fn claim(&mut self, name: &str, version: Option<Digest>, named: bool) {
-        let state = if self.distrusted.contains(name) {
+        let state = if self.distrusted.holds(name) {
             State::Needed
         } else {
             State::Claimed(version)

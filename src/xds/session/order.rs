@@ -21,7 +21,10 @@
 //!
 //! A cluster that changed is a new one to Envoy, and it is used once its
 //! endpoints have come, also when they are the same ("Resource warming"). It
-//! does not ask for them again: they are sent behind the cluster.
+//! does not ask for them again: they are sent behind the cluster. A stream that
+//! breaks between the two is followed by one that begins with the endpoints, for
+//! the first request for clusters is withheld as their answer would be. So who
+//! asks for endpoints first is not believed to hold any, and listeners wait.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,7 +45,8 @@ impl<V: Variant> Session<V> {
         }
         self.settle_warming(snapshot);
         let mut waits = self.keeps_for_listeners(snapshot);
-        let mut blocked = !self.warming.is_empty();
+        let withheld = self.withholds_clusters && self.of(ResourceType::Cluster).is_none();
+        let mut blocked = withheld || !self.warming.is_empty();
         for index in 0..self.types.len() {
             let of_type = &self.types[index];
             let kind = of_type.ledger().kind;
@@ -71,6 +75,7 @@ impl<V: Variant> Session<V> {
         }
         self.warming.clear();
         self.expects_listeners = false;
+        self.withholds_clusters = false;
     }
 
     fn send(&mut self, index: usize, draft: Draft) -> Next {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
-use super::ledger::{Age, Draft, Ledger, State, WILDCARD};
+use super::ledger::{Age, Distrusted, Draft, Ledger, State, WILDCARD};
 use super::{Held, Variant, Verdict};
 use crate::model::Digest;
 use crate::xds::resource::{Resource, ResourceType, version_of_all};
@@ -67,7 +67,7 @@ impl Sotw {
             }
         } else {
             let mut names = request.resource_names.iter();
-            if names.any(|name| self.ledger.distrusted.contains(name)) {
+            if names.any(|name| self.ledger.distrusted.holds(name)) {
                 self.claims.clear();
             }
             self.subscribe(&request.resource_names);
@@ -160,7 +160,7 @@ impl Sotw {
 impl Variant for Sotw {
     type Request = DiscoveryRequest;
 
-    fn new(kind: ResourceType, distrusted: BTreeSet<String>) -> Self {
+    fn new(kind: ResourceType, distrusted: Distrusted) -> Self {
         Self {
             ledger: Ledger::new(kind, distrusted),
             first: true,

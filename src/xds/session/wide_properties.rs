@@ -2,7 +2,8 @@
 //!
 //! The proxy is Envoy in small: it asks for the endpoints of the clusters it
 //! has, a cluster that changed lacks them until they come again, though it does
-//! not ask for them, and until then it says nothing about clusters. Whatever
+//! not ask for them and says that it holds them, and until then it says nothing
+//! about clusters, not on the next stream either. Whatever
 //! happens, nothing waits for ever, no cluster waits for endpoints that there
 //! are, it ends with what is newest, no listener comes before what it uses, and
 //! no cluster goes while a listener uses it.
@@ -103,7 +104,7 @@ struct World<V: Dialect> {
     contents: Contents,
     requests: VecDeque<(ResourceType, V::Request)>,
     responses: VecDeque<Response>,
-    /// What the proxy answers about clusters once none is warming.
+    /// What the proxy says about clusters once none is warming.
     withheld: Vec<V::Request>,
     /// Nobody gave up waiting, and the proxy rejected no cluster and no endpoints.
     is_orderly: bool,
@@ -148,14 +149,14 @@ impl<V: Dialect> World<V> {
             // Without a cluster it does not ask for endpoints.
             if kind != EDS || !self.proxy.names(EDS).is_empty() {
                 let first = V::first(&self.proxy, kind);
-                self.requests.push_back((kind, first));
+                self.says(kind, first);
             }
         }
         self.allowed += 8;
     }
 
-    /// Sends an answer, or keeps it while clusters warm if it is about those.
-    fn answers(&mut self, kind: ResourceType, answer: V::Request) {
+    /// Sends a request, or keeps it while clusters warm if it is about those.
+    fn says(&mut self, kind: ResourceType, answer: V::Request) {
         if kind == CDS {
             self.withheld.push(answer);
             self.release();
@@ -248,9 +249,9 @@ impl<V: Dialect> World<V> {
         // Envoy says both at once, in either order.
         if response.nonce.len() % 2 == 0 {
             self.requests.extend(endpoints);
-            self.answers(kind, answer);
+            self.says(kind, answer);
         } else {
-            self.answers(kind, answer);
+            self.says(kind, answer);
             self.requests.extend(endpoints);
         }
         true
@@ -284,11 +285,12 @@ impl<V: Dialect> World<V> {
             let changed: BTreeSet<_> = names.filter(|name| !same(name)).cloned().collect();
             let held = held.clone();
             for name in changed {
-                let endpoints = self.proxy.held.entry(EDS).or_default();
-                self.proxy.is_stale |= endpoints.remove(&name).is_some();
                 self.proxy.warming.remove(&name);
                 if held.contains_key(&name) {
                     self.proxy.warming.insert(name);
+                } else {
+                    let endpoints = self.proxy.held.entry(EDS).or_default();
+                    self.proxy.is_stale |= endpoints.remove(&name).is_some();
                 }
             }
         }
@@ -307,7 +309,8 @@ impl<V: Dialect> World<V> {
             assert_eq!(missing, None, "a listener has no cluster after {kind}");
         }
         if kind == LDS {
-            let missing = used.iter().find(|name| !has(EDS, name));
+            let is_cold = |name: &str| !has(EDS, name) || self.proxy.warming.contains(name);
+            let missing = used.iter().find(|name| is_cold(name));
             assert_eq!(missing, None, "a cluster has no endpoints after {kind}");
         }
     }

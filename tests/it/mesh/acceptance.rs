@@ -80,7 +80,8 @@ fn accepted_over(protocol: Protocol) {
     check(&mut envoys, "with other outbounds", &[4, 1, 1]);
 }
 
-fn start(daemon: &Daemon, protocol: Protocol, name: &str) -> Envoy {
+/// The Envoy of a dataplane of the mesh `demo` over a variant of the protocol.
+pub(super) fn start(daemon: &Daemon, protocol: Protocol, name: &str) -> Envoy {
     let ca_pem = fs::read_to_string(daemon.xds_ca()).expect("the CA of the daemon");
     let token = daemon.token(name, "demo");
     Envoy::with_bootstrap(&token, |token_path| {

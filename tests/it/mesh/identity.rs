@@ -2,6 +2,9 @@
 
 use std::net::TcpListener;
 
+use rustls::HandshakeKind;
+use rustls::version::{TLS12, TLS13};
+
 use super::network::{Network, permission};
 use crate::support::echo::{Echo, Talk};
 use crate::support::mesh_ca::{ClientIdentity, verify};
@@ -123,4 +126,38 @@ fn both_ends_prove_who_they_are_on_the_wire() {
         verify(&shown, &root),
         Ok(vec!["spiffe://demo/backend".to_owned()])
     );
+}
+
+#[test]
+fn no_session_is_resumed_past_a_permission_that_is_withdrawn() {
+    let mut network = Network::of(&["demo"]);
+    network.start_proxies("demo");
+    network.wait_until_reached("demo", "backend");
+    let inbound = network.inbound("backend");
+    let own = sds::fetch(&network.daemon, "demo", "dp-web-1").expect("secrets of web");
+    let own = ClientIdentity::from_pem(&own.leaf, &own.key);
+    let clients = [&TLS12, &TLS13].map(|version| {
+        let client = tls::Client::new(Some(&own), &[version]).expect("a client");
+        for resumes in [false, true] {
+            let mut talk = client.open(&inbound).and_then(Talk::over).expect("web");
+            // With the answer, the tickets for the next one are there too.
+            assert_eq!(talk.say("hello").as_deref(), Ok("backend of demo: hello"));
+            let kind = talk.stream().conn.handshake_kind();
+            assert_eq!(kind == Some(HandshakeKind::Resumed), resumes, "{kind:?}");
+        }
+        client
+    });
+
+    network.commit(&[("demo/web-to-backend.yaml", None)], "web may not");
+    network.wait_until_denied("demo", "backend");
+    let reached = network.service("demo", "backend").accepted();
+    for client in clients {
+        let answer = client.open(&inbound).and_then(Talk::over);
+        assert!(
+            answer.is_err(),
+            "{:?}",
+            answer.map(|talk| talk.stream().conn.handshake_kind())
+        );
+    }
+    assert_eq!(network.service("demo", "backend").accepted(), reached);
 }

@@ -137,6 +137,15 @@ impl Daemon {
         })
     }
 
+    /// The sample of `/metrics` with that name and labels, as in `name{label="value"}`.
+    pub(crate) fn metric(&self, sample: &str) -> Result<u64, String> {
+        let scrape = http::get(&self.listeners.diagnostics, "/metrics")?.ok()?;
+        let mut lines = scrape.body.lines();
+        lines
+            .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
+            .ok_or_else(|| format!("no {sample}\n{}", scrape.body))
+    }
+
     /// The command line, talking to this daemon.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Command {
         let mut command = windlass();

@@ -100,6 +100,11 @@ impl<S: Read + Write> Talk<S> {
         self.line()
     }
 
+    /// What it runs over.
+    pub(crate) fn stream(&self) -> &S {
+        self.stream.get_ref()
+    }
+
     fn line(&mut self) -> Result<String, String> {
         let mut line = String::new();
         match self.stream.read_line(&mut line).map_err(words)? {

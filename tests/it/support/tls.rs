@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    ServerConnection, SignatureScheme, StreamOwned,
+    ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 use webpki::EndEntityCert;
 
@@ -61,27 +61,48 @@ pub(crate) fn open(
     address: &str,
     client: Option<&ClientIdentity>,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
-    let config = match client {
-        None => builder.with_no_client_auth(),
-        Some(client) => builder
-            .with_client_auth_cert(vec![client.certificate.clone()], client.key.clone_key())
-            .map_err(|error| error.to_string())?,
-    };
-    let name = ServerName::try_from("echo.invalid").map_err(|error| error.to_string())?;
-    let connection =
-        ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
-    let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
-    socket
-        .set_read_timeout(Some(TIMEOUT))
-        .and_then(|()| socket.set_write_timeout(Some(TIMEOUT)))
-        .map_err(|error| error.to_string())?;
-    Ok(StreamOwned::new(connection, socket))
+    Client::new(client, rustls::DEFAULT_VERSIONS)?.open(address)
+}
+
+/// A client that keeps the sessions of its connections and resumes them.
+pub(crate) struct Client(Arc<ClientConfig>);
+
+impl Client {
+    /// One that proves itself so, in these versions of TLS.
+    pub(crate) fn new(
+        client: Option<&ClientIdentity>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, String> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+        let config = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => builder
+                .with_client_auth_cert(vec![client.certificate.clone()], client.key.clone_key())
+                .map_err(|error| error.to_string())?,
+        };
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Connects; the handshake comes with the first bytes.
+    pub(crate) fn open(
+        &self,
+        address: &str,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        let name = ServerName::try_from("echo.invalid").map_err(|error| error.to_string())?;
+        let connection =
+            ClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
+        let socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        socket
+            .set_read_timeout(Some(TIMEOUT))
+            .and_then(|()| socket.set_write_timeout(Some(TIMEOUT)))
+            .map_err(|error| error.to_string())?;
+        Ok(StreamOwned::new(connection, socket))
+    }
 }
 
 /// A TLS server that takes clients with a certificate of its own root and

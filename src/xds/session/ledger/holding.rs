@@ -1,5 +1,6 @@
 //! What is known about a name, and about a response that is under way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::Digest;
@@ -53,6 +54,30 @@ pub(in crate::xds::session) enum Answer {
     /// bad one. It goes along with the next response, at the latest when one
     /// of the others is gone.
     Tainted,
+}
+
+/// What a proxy is not believed to hold.
+#[derive(Debug)]
+pub enum Distrusted {
+    /// These.
+    Names(BTreeSet<String>),
+    /// Anything.
+    All,
+}
+
+impl Default for Distrusted {
+    fn default() -> Self {
+        Self::Names(BTreeSet::new())
+    }
+}
+
+impl Distrusted {
+    pub(in crate::xds::session) fn holds(&self, name: &str) -> bool {
+        match self {
+            Self::Names(names) => names.contains(name),
+            Self::All => true,
+        }
+    }
 }
 
 /// A response that waits for its answer.

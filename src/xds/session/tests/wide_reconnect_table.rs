@@ -17,6 +17,10 @@ fn the_version_of_the_whole_is_believed() {
         let version = proxy.talk.last_of(kind).version.clone();
         assert_eq!(version, super::aggregate::version(kind, words));
         let mut again = Whole::new(words);
+        if kind == EDS {
+            again.wants(CDS, &[]);
+            again.acks(CDS);
+        }
         let holds = again.returns(kind, names, &version);
         assert_eq!(holds.len(), 1);
         assert!(holds[0].starts_with("holds "), "{holds:?}");
@@ -70,6 +74,8 @@ fn the_version_grows_with_what_was_accepted() {
 fn a_version_of_an_earlier_stream_is_for_the_first_request_only() {
     let mut proxy = Whole::new("e:a1 e:b1");
     let held = version(EDS, "e:a1");
+    proxy.wants(CDS, &[]);
+    proxy.acks(CDS);
     assert_eq!(proxy.returns(EDS, &["a"], &held), ["holds e:a1"]);
     assert_eq!(proxy.wants(EDS, &["a", "b"]), ["send e:b1"]);
 }
@@ -77,6 +83,8 @@ fn a_version_of_an_earlier_stream_is_for_the_first_request_only() {
 #[test]
 fn delta_believes_each_version_by_itself() {
     let mut proxy = Parts::new("e:a1 e:b2 e:c1");
+    proxy.wants(CDS, &[]);
+    proxy.acks(CDS);
     let events = proxy.returns(EDS, &["a", "b", "c", "x"], "e:a1 e:b1 e:y1");
     assert_eq!(events, ["holds e:a1", "send e:b2 e:c1 -x"]);
     proxy.acks(EDS);
@@ -145,6 +153,27 @@ fn endpoints_that_are_claimed_behind_a_cluster_that_was_sent_are_not_believed() 
     assert!(whole.talk.is_silent().is_empty());
     let sent = whole.returns(EDS, &["a", "b"], &version(EDS, words));
     assert_eq!(sent, ["send e:a1 e:b1"]);
+}
+
+#[test]
+fn who_asks_for_endpoints_first_has_clusters_that_lack_them() {
+    let words = "c:a2 c:b1 e:a1 e:b1 l:a2";
+    let mut parts = Parts::new(words);
+    let events = parts.returns(EDS, &["a"], "e:a1");
+    assert_eq!(events, ["send e:a1"]);
+    assert_eq!(parts.returns(LDS, &[], "l:a1"), ["await"]);
+    assert_eq!(parts.acks(EDS), ["ack e:a1", "await"]);
+    let events = parts.returns(CDS, &[], "c:a2");
+    assert_eq!(events, ["holds c:a2", "send c:b1", "await"]);
+    assert_eq!(parts.wants(EDS, &["b"]), ["send e:b1", "await"]);
+    parts.acks(EDS);
+    assert_eq!(parts.acks(CDS), ["ack c:b1", "send l:a2"]);
+
+    let mut whole = Whole::new(words);
+    let sent = whole.returns(EDS, &["a"], &version(EDS, "e:a1"));
+    assert_eq!(sent, ["send e:a1"]);
+    assert_eq!(whole.returns(LDS, &[], &version(LDS, "l:a1")), ["await"]);
+    assert_eq!(whole.talk.is_silent(), ["send l:a2"], "not for ever");
 }
 
 #[test]

@@ -5,4 +5,6 @@ mod acceptance;
 mod identity;
 mod network;
 mod policy;
+mod rejection;
+mod stopping;
 mod switching;

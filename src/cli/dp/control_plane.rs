@@ -59,6 +59,13 @@ impl Site {
             Ok(catalog) => catalog,
             Err(error) => {
                 refuse(&error);
+                if error.hints.is_empty() {
+                    // Somebody answers.
+                    problems.hint(
+                        "is that the HTTP API of a control plane? Its port is 5681 unless \
+                         configured otherwise",
+                    );
+                }
                 return None;
             }
         };

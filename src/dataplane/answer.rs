@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
@@ -124,12 +125,16 @@ pub fn check_ca(pem: &[u8]) -> Result<(), CaError> {
     if pem.len() > MAX_CA {
         return Err(CaError::Size);
     }
-    let mut found = false;
+    let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        certificate.map_err(|_| CaError::Broken)?;
-        found = true;
+        let certificate = certificate.map_err(|_| CaError::Broken)?;
+        roots.add(certificate).map_err(|_| CaError::Broken)?;
     }
-    if found { Ok(()) } else { Err(CaError::Empty) }
+    if roots.is_empty() {
+        Err(CaError::Empty)
+    } else {
+        Ok(())
+    }
 }
 
 impl Endpoint {
@@ -237,11 +242,13 @@ mod tests {
     #[test]
     fn what_is_no_ca_is_refused() {
         let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for (bad, why) in [
             ("", CaError::Empty),
             ("PEM", CaError::Empty),
             (key, CaError::Empty),
             ("-----BEGIN CERTIFICATE-----\n?", CaError::Broken),
+            (no_der, CaError::Broken),
             (&"x".repeat(MAX_CA + 1), CaError::Size),
         ] {
             assert_eq!(check_ca(bad.as_bytes()), Err(why), "{bad:.40?}");

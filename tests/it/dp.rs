@@ -210,6 +210,51 @@ fn exit_status_and_output_of_envoy_are_passed_on() {
 }
 
 #[test]
+fn envoy_is_started_with_what_the_control_plane_answers() {
+    let site = Site::from_examples();
+    let daemon = site.start();
+    let run = DpRun::new(&daemon, "default", "dp-echo-1")
+        .with(&["--admin-port", "9901"])
+        .with_script("printf '%s' \"$2\" > \"$TMPDIR/bootstrap\"");
+    let token_path = run.token_file();
+    let mut run = run.spawn();
+    assert!(run.wait().success(), "{}", run.log());
+    let started = fs::read_to_string(run.dir().join("bootstrap")).expect("a bootstrap");
+    let started: serde_json::Value = serde_json::from_str(&started).expect("JSON");
+    let form = json!({"name": "dp-echo-1", "mesh": "default", "adminPort": 9901,
+        "dataplaneTokenPath": token_path});
+    let answer = http::post(&daemon.listeners().api, "/bootstrap", &form);
+    assert_eq!(
+        started,
+        answer
+            .and_then(http::Answer::ok)
+            .expect("a bootstrap")
+            .json()
+    );
+}
+
+#[test]
+fn a_program_that_ignores_signals_is_killed() {
+    let site = Site::from_examples();
+    let daemon = site.start();
+    let script = "trap '' TERM; echo ready; while :; do read -r _ < /dev/null; done";
+    let mut run = DpRun::new(&daemon, "default", "dp-echo-1")
+        .with_script(script)
+        .spawn();
+    wait::until("the program", || {
+        let log = run.log();
+        if log.contains("ready") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    run.signal("TERM");
+    assert_eq!(run.wait().code(), Some(128 + 9), "{}", run.log());
+    assert!(run.log().contains("Envoy does not end; killing it"));
+}
+
+#[test]
 fn a_program_that_cannot_be_drained_is_ended_nevertheless() {
     let site = Site::from_examples();
     let daemon = site.start();

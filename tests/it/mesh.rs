@@ -5,5 +5,7 @@ mod acceptance;
 mod identity;
 mod network;
 mod policy;
+mod rejection;
 mod sent;
+mod stopping;
 mod switching;

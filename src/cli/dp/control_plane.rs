@@ -59,6 +59,13 @@ impl Site {
             Ok(catalog) => catalog,
             Err(error) => {
                 refuse(&error);
+                if error.hints.is_empty() {
+                    // Somebody answers.
+                    problems.hint(
+                        "is that the HTTP API of a control plane? Its port is 5681 unless \
+                         configured otherwise",
+                    );
+                }
                 return None;
             }
         };
@@ -105,8 +112,18 @@ impl Site {
             return Ok(());
         };
         let path = path_of(&wanted.id());
-        let Put::Conflict(refusal) = self.client.put(&path, &dataplane.to_universal())? else {
-            return Ok(());
+        let refusal = match self.client.put(&path, &dataplane.to_universal()) {
+            Ok(Put::Done) => return Ok(()),
+            Ok(Put::Conflict(refusal)) => refusal,
+            // From another machine nothing can be written, and nothing has to be
+            // where it is there already.
+            Err(error) if !self.is_local() => {
+                let stored = self.client.get_if_any::<Resource>(&path)?;
+                let is_there = matches!(stored, Some(Resource::Dataplane(stored))
+                    if stored.networking == wanted.networking);
+                return if is_there { Ok(()) } else { Err(error) };
+            }
+            Err(error) => return Err(error),
         };
         let stored = self.client.get_if_any::<Resource>(&path)?;
         let Some(Resource::Dataplane(stored)) = stored else {

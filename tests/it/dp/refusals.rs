@@ -50,6 +50,19 @@ fn all_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn another_server_at_the_address_of_the_control_plane_is_told_apart() {
+    let site = Site::from_examples();
+    let daemon = site.start();
+    let address = format!("http://{}", daemon.listeners().admin);
+    let run = DpRun::at(&address, "default", "dp-echo-1");
+    run.write_token(daemon.token("dp-echo-1", "default").as_bytes());
+    assert_says(
+        &refusal(run),
+        &["* --cp-address: ", "Its port is 5681 unless configured"],
+    );
+}
+
+#[test]
 fn a_token_that_will_not_do_is_refused_with_why() {
     let site = Site::from_examples();
     let daemon = site.start();

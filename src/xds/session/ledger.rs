@@ -27,7 +27,8 @@ pub(super) const WILDCARD: &str = "*";
 #[derive(Debug)]
 pub struct Ledger {
     pub(super) kind: ResourceType,
-    pub(super) holdings: BTreeMap<Arc<str>, Holding>,
+    /// Boxed: a node of the map has room for eleven of them.
+    pub(super) holdings: BTreeMap<Arc<str>, Box<Holding>>,
     /// The proxy subscribes to all there are.
     pub(super) wildcard: bool,
     /// It is owed a response, whatever it holds.
@@ -65,7 +66,7 @@ impl Ledger {
             named: true,
             state: State::Needed,
         };
-        self.holdings.insert(name.into(), needed);
+        self.holdings.insert(name.into(), Box::new(needed));
     }
 
     /// Notes what the proxy says that it holds.
@@ -75,13 +76,14 @@ impl Ledger {
         } else {
             State::Claimed(version)
         };
-        self.holdings.insert(name.into(), Holding { named, state });
+        let holding = Box::new(Holding { named, state });
+        self.holdings.insert(name.into(), holding);
     }
 
     /// The names that count against the limit: those that came from the proxy.
     pub(super) fn subscribed(&self) -> usize {
         let said = |holding: &&Holding| holding.named || matches!(holding.state, State::Claimed(_));
-        self.holdings.values().filter(said).count()
+        self.holdings.values().map(Box::as_ref).filter(said).count()
     }
 
     /// The digest of everything of the type that the proxy has accepted.
@@ -134,16 +136,14 @@ impl Ledger {
     /// Lets go of what an older snapshot alone holds in the same version, and
     /// of rejections that what has vanished may be to blame for.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
-        if self.holdings.values().any(Holding::is_tainted)
+        if self.holdings.values().any(|it| it.is_tainted())
             && self.missing(snapshot).any(|(_, it)| it.is_tainted())
         {
             self.untaint();
         }
         for newest in snapshot.of(self.kind) {
-            if let Some(Holding {
-                state: State::Sent { resource, .. },
-                ..
-            }) = self.holdings.get_mut(&newest.name)
+            if let Some(holding) = self.holdings.get_mut(&newest.name)
+                && let State::Sent { resource, .. } = &mut holding.state
                 && resource.version == newest.version
                 && !Arc::ptr_eq(resource, newest)
             {
@@ -193,7 +193,7 @@ impl Ledger {
     pub(super) fn lacking(&self, snapshot: &Snapshot) -> (Vec<Arc<Resource>>, bool) {
         let tainted = |it: &&Arc<Resource>| {
             let holding = self.holdings.get(&*it.name);
-            holding.is_some_and(Holding::is_tainted)
+            holding.is_some_and(|it| it.is_tainted())
         };
         let mut bytes = 0;
         let mut batch = Vec::new();
@@ -240,7 +240,8 @@ impl Ledger {
         let there = snapshot.of(self.kind).iter();
         let there: BTreeSet<&str> = there.map(|it| &*it.name).collect();
         let is_missing = move |(name, _): &(&Arc<str>, &Holding)| !there.contains(&***name);
-        self.holdings.iter().filter(is_missing)
+        let holdings = self.holdings.iter().map(|(name, it)| (name, &**it));
+        holdings.filter(is_missing)
     }
 
     /// Whether the proxy has accepted all that it was sent, and the last
@@ -250,7 +251,7 @@ impl Ledger {
             State::Sent { answer, .. } | State::Taken { answer, .. } => answer == Answer::Accepted,
             _ => true,
         };
-        self.flights.is_empty() && !self.refused && self.holdings.values().all(accepted)
+        self.flights.is_empty() && !self.refused && self.holdings.values().all(|it| accepted(it))
     }
 
     /// Whether the proxy has answered to the resource.
@@ -285,7 +286,7 @@ impl Ledger {
         } else {
             let named = false;
             let holding = Holding { named, state };
-            self.holdings.insert(name.clone(), holding);
+            self.holdings.insert(name.clone(), Box::new(holding));
         }
     }
 

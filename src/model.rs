@@ -20,13 +20,14 @@ mod secret;
 mod spiffe;
 mod state;
 mod time;
+mod transition;
 mod words;
 
 pub use authority::{Authority, AuthorityOrigin, AuthorityState, IllegalMove};
 pub use dataplane::{Dataplane, Gateway, Inbound, Networking, Outbound, Role, Tags};
 pub use diagnostic::{Diagnostic, Location, Severity};
 pub use digest::{AuthorityId, BundleId, Digest, InvalidDigest, SpkiId};
-pub use evidence::{Evidence, Nack, ProxyEvidence};
+pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence};
 pub use history::{HistoryEntry, SourceStatus};
 pub use mesh::{CaSpec, Mesh, Mtls, Offline, Phase, Strategy, TransitionSettings};
 pub use name::{
@@ -44,4 +45,5 @@ pub use state::{
     Current, Desired, DesiredMesh, DesiredResource, Generation, MeshState, StoredResource,
 };
 pub use time::{HumanDuration, InvalidDuration, InvalidTimestamp, Timestamp};
+pub use transition::{Accepts, Marks, Opens, Part, Posture, Progress, Rules, Transition};
 pub use words::{count, is_unprintable, printable};

@@ -159,7 +159,7 @@ fn target(
                 _ => Err(Blocked::Invalid),
             }
         }
-        CaSpec::Builtin {} => {
+        CaSpec::Builtin { .. } => {
             let ordinals = || {
                 current
                     .authorities

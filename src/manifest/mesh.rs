@@ -38,7 +38,7 @@ fn ca(reader: &mut Reader, at: &At<'_, '_>) -> Option<CaSpec> {
     };
     let builtin_spec = builtin.as_ref().map(|at| {
         reader.map(at, &[]);
-        CaSpec::Builtin {}
+        CaSpec::default()
     });
     let provided_spec = provided.as_ref().map(|at| {
         let fields = reader.map(at, &["name"]);
@@ -70,13 +70,6 @@ pub(super) fn transition(reader: &mut Reader, at: &At<'_, '_>) -> Option<Transit
         ("forbid", Strategy::Forbid),
     ];
     const OFFLINE: [(&str, Offline); 2] = [("block", Offline::Block), ("ignore", Offline::Ignore)];
-    const PHASES: [(&str, Phase); 5] = [
-        ("stage", Phase::Stage),
-        ("propagate", Phase::Propagate),
-        ("activate", Phase::Activate),
-        ("retire", Phase::Retire),
-        ("done", Phase::Done),
-    ];
     let fields = reader.map(at, &["strategy", "ackTimeout", "offline", "hold"])?;
     let strategy = fields
         .get("strategy")
@@ -87,7 +80,8 @@ pub(super) fn transition(reader: &mut Reader, at: &At<'_, '_>) -> Option<Transit
     let offline = fields
         .get("offline")
         .and_then(|at| reader.word(&at, &OFFLINE));
-    let hold = fields.get("hold").and_then(|at| reader.word(&at, &PHASES));
+    let phases = Phase::ALL.map(|phase| (phase.name(), phase));
+    let hold = fields.get("hold").and_then(|at| reader.word(&at, &phases));
     Some(TransitionSettings {
         strategy,
         ack_timeout,

@@ -110,8 +110,9 @@ impl AuthorityState {
     }
 
     /// Whether `next` may follow this state: one step forward, back from
-    /// trusted to active (a change that is reverted), or from anything that
-    /// does not sign to revoked.
+    /// retiring to active (a change that is reverted), from trusted to trusted
+    /// by nobody with the key kept, or from anything that does not sign to
+    /// revoked.
     #[must_use]
     pub fn can_become(self, next: Self) -> bool {
         matches!(
@@ -119,6 +120,7 @@ impl AuthorityState {
             (Self::Staged, Self::Prepared)
                 | (Self::Prepared | Self::Retiring { .. }, Self::Active)
                 | (Self::Active, Self::Retiring { .. })
+                | (Self::Prepared | Self::Retiring { .. }, Self::Staged)
                 | (
                     Self::Staged | Self::Prepared | Self::Retiring { .. },
                     Self::Revoked { .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityId, BundleId, DataplaneId, Digest, Timestamp};
+use super::{AuthorityId, BundleId, DataplaneId, Digest, Marks, Part, Timestamp};
 
 /// What one proxy has acknowledged, and whether it is connected.
 ///
@@ -35,6 +35,25 @@ pub struct ProxyEvidence {
     pub leaf_issuer: Option<AuthorityId>,
     /// The end of that leaf.
     pub leaf_not_after: Option<Timestamp>,
+    /// By part, the newest mark that it acknowledged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acknowledged: BTreeMap<Part, Acknowledgement>,
+    /// The parts that it asked for, on the streams that it has or had last.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub asks: BTreeSet<Part>,
+    /// By part, the mark of what it is given now if it asks.
+    #[serde(default)]
+    pub offered: Marks,
+    /// Since when it is not connected; `None` while it is, or was never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Timestamp>,
+    /// Until when it may hold a leaf, acknowledged or not, once it has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
+    /// How long its replaced filter chains keep their connections, in seconds
+    /// (Envoy's `--drain-time-s`), where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_seconds: Option<u32>,
     /// The last rejection, until something good is acknowledged after it.
     pub last_nack: Option<Nack>,
     /// By secret, the versions that it rejected since it last accepted another
@@ -63,7 +82,23 @@ pub struct Nack {
     pub message: String,
 }
 
+/// That a proxy acknowledged a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// The mark of the part.
+    pub mark: u64,
+    /// When it first acknowledged that mark.
+    pub at: Timestamp,
+}
+
 impl ProxyEvidence {
+    /// Whether it acknowledged a part at this mark or a later one.
+    #[must_use]
+    pub fn has_acknowledged(&self, part: Part, mark: u64) -> bool {
+        let known = self.acknowledged.get(&part);
+        known.is_some_and(|known| known.mark >= mark)
+    }
+
     /// The evidence of a proxy that has acknowledged nothing.
     #[must_use]
     pub fn none(dataplane: DataplaneId, now: Timestamp) -> Self {
@@ -77,6 +112,12 @@ impl ProxyEvidence {
             trusts: Vec::new(),
             leaf_issuer: None,
             leaf_not_after: None,
+            acknowledged: BTreeMap::new(),
+            asks: BTreeSet::new(),
+            offered: Marks::default(),
+            left: None,
+            held_until: None,
+            drain_seconds: None,
             last_nack: None,
             rejected: BTreeMap::new(),
             refused: BTreeSet::new(),

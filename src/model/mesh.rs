@@ -32,7 +32,12 @@ pub struct Mtls {
 #[serde(rename_all = "camelCase")]
 pub enum CaSpec {
     /// A root that Windlass makes, one per mesh.
-    Builtin {},
+    Builtin {
+        /// Which of the roots that Windlass makes for the mesh, counted from 1:
+        /// this one or a later one. Raising it makes a new one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ordinal: Option<u32>,
+    },
     /// A root that the user gives as a ProvidedCa.
     Provided {
         /// Which ProvidedCa, where the mesh has several.
@@ -46,7 +51,7 @@ impl CaSpec {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Builtin {} => "builtin",
+            Self::Builtin { .. } => "builtin",
             Self::Provided { .. } => "provided",
         }
     }
@@ -54,7 +59,7 @@ impl CaSpec {
 
 impl Default for CaSpec {
     fn default() -> Self {
-        Self::Builtin {}
+        Self::Builtin { ordinal: None }
     }
 }
 
@@ -112,8 +117,9 @@ pub enum Offline {
     Ignore,
 }
 
-/// A phase of a CA transition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A phase of a transition: five of a change of CA, then those in which mTLS
+/// is enabled and disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// The new authority is stored; nobody trusts it yet.
@@ -126,4 +132,61 @@ pub enum Phase {
     Retire,
     /// The old key is destroyed.
     Done,
+    /// Proxies are given their certificates and whom to trust.
+    Identify,
+    /// Inbounds accept plaintext and mTLS.
+    Permit,
+    /// Outbounds open mTLS.
+    Encrypt,
+    /// Inbounds accept mTLS only.
+    Require,
+    /// Outbounds open plaintext.
+    Decrypt,
+    /// Inbounds accept plaintext only.
+    Disarm,
+    /// Proxies are given no secrets any more.
+    Forget,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 12] = [
+        Self::Stage,
+        Self::Propagate,
+        Self::Activate,
+        Self::Retire,
+        Self::Done,
+        Self::Identify,
+        Self::Permit,
+        Self::Encrypt,
+        Self::Require,
+        Self::Decrypt,
+        Self::Disarm,
+        Self::Forget,
+    ];
+
+    /// The phase's name, as in a mesh's `hold` and in the status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Propagate => "propagate",
+            Self::Activate => "activate",
+            Self::Retire => "retire",
+            Self::Done => "done",
+            Self::Identify => "identify",
+            Self::Permit => "permit",
+            Self::Encrypt => "encrypt",
+            Self::Require => "require",
+            Self::Decrypt => "decrypt",
+            Self::Disarm => "disarm",
+            Self::Forget => "forget",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Authority, AuthorityId, AuthorityState, Dataplane, Digest, Kind, Location, Mesh, MeshName,
-    Origin, RepositoryPolicy, Resource, ResourceKey, ResourceName, Revision, SourceName,
+    Origin, Progress, RepositoryPolicy, Resource, ResourceKey, ResourceName, Revision, SourceName,
     TrafficPermission,
 };
 
@@ -49,6 +49,9 @@ pub struct MeshState {
     pub resources: BTreeMap<ResourceKey, Arc<StoredResource>>,
     /// Its authorities, revoked ones included.
     pub authorities: BTreeMap<AuthorityId, Authority>,
+    /// How its mTLS stands.
+    #[serde(default)]
+    pub progress: Progress,
 }
 
 /// A resource as the store holds it.
@@ -85,6 +88,7 @@ impl MeshState {
             generation: Generation(0),
             resources: BTreeMap::new(),
             authorities: BTreeMap::new(),
+            progress: Progress::default(),
         }
     }
 

@@ -198,6 +198,12 @@ impl fmt::Display for HumanDuration {
     }
 }
 
+impl From<Duration> for HumanDuration {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
 impl TryFrom<String> for HumanDuration {
     type Error = InvalidDuration;
 

@@ -54,7 +54,7 @@ fn mesh_state(base: &Desired, mesh: &DesiredMesh) -> MeshState {
             continue;
         };
         let chosen = match &choice {
-            CaSpec::Builtin {} => false,
+            CaSpec::Builtin { .. } => false,
             CaSpec::Provided { name } => name.as_ref().is_none_or(|name| *name == ca.name),
         };
         if chosen {
@@ -62,7 +62,7 @@ fn mesh_state(base: &Desired, mesh: &DesiredMesh) -> MeshState {
         }
         state.authorities.insert(authority.id, authority);
     }
-    if choice == (CaSpec::Builtin {}) {
+    if matches!(choice, CaSpec::Builtin { .. }) {
         let authority = builtin(&mesh.name);
         state.authorities.insert(authority.id, authority);
     }

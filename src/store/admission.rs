@@ -254,7 +254,7 @@ fn chooses(state: &MeshState, ca: &CaSpec, authority: &Authority) -> bool {
     else {
         return matches!(
             (ca, &authority.origin),
-            (CaSpec::Builtin {}, AuthorityOrigin::Builtin { .. })
+            (CaSpec::Builtin { .. }, AuthorityOrigin::Builtin { .. })
         );
     };
     match wanted.as_ref().or_else(|| only_provided(state)) {

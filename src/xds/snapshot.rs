@@ -6,17 +6,15 @@
 
 mod grants;
 mod mesh;
-mod security;
 mod service;
 
 use std::sync::Arc;
 
 pub use mesh::{MeshView, Touched};
-pub use security::{Accepts, Opens, Security};
 
 use super::resource::{Editions, Resource, ResourceType};
 use crate::ca::Leaf;
-use crate::model::{AuthorityId, BundleId, Digest, MeshState, SpiffeId};
+use crate::model::{AuthorityId, BundleId, Digest, Marks, MeshState, SpiffeId};
 
 /// The certificates that the proxies of a mesh trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +53,9 @@ pub struct LeafSpec {
     pub identity: SpiffeId,
     /// Who signs it.
     pub issuer: AuthorityId,
+    /// The mark of [`crate::model::Part::Leaf`] that it is issued under: whenever another
+    /// authority signs, everyone gets a new leaf, even of one that signed before.
+    pub mark: u64,
 }
 
 /// What a mesh has for one proxy, before a leaf is issued.
@@ -70,6 +71,8 @@ pub struct View {
     pub endpoints: Arc<[Arc<Resource>]>,
     /// Its listeners, in the order of their addresses.
     pub listeners: Arc<[Arc<Resource>]>,
+    /// The marks of the mesh that all of this is under.
+    pub marks: Marks,
 }
 
 impl View {
@@ -79,10 +82,16 @@ impl View {
         self.mesh_ca.as_deref()?.bundle()
     }
 
-    /// The snapshot with this leaf, [`Resource::identity_cert`].
+    /// The snapshot with this leaf, [`Resource::identity_cert`], issued under this mark.
     #[must_use]
-    pub fn with_identity(&self, identity: Option<Arc<Resource>>) -> Snapshot {
+    pub fn with_identity(&self, identity: Option<(Arc<Resource>, u64)>) -> Snapshot {
+        let mut marks = self.marks;
+        if self.leaf.is_some() {
+            marks.leaf = identity.as_ref().map_or(0, |(_, mark)| *mark);
+        }
+        let identity = identity.map(|(resource, _)| resource);
         Snapshot {
+            marks,
             secrets: self.mesh_ca.iter().cloned().chain(identity).collect(),
             clusters: self.clusters.clone(),
             endpoints: self.endpoints.clone(),
@@ -91,11 +100,12 @@ impl View {
     }
 
     /// Whether both ask for the same leaf and hold the same resources in the
-    /// same versions.
+    /// same versions, under the same marks.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let version = |view: &Self| view.mesh_ca.as_ref().map(|resource| resource.version);
-        self.leaf == other.leaf
+        self.marks == other.marks
+            && self.leaf == other.leaf
             && version(self) == version(other)
             && are_same(&self.clusters, &other.clusters)
             && are_same(&self.endpoints, &other.endpoints)
@@ -111,6 +121,7 @@ pub struct Snapshot {
     clusters: Arc<[Arc<Resource>]>,
     endpoints: Arc<[Arc<Resource>]>,
     listeners: Arc<[Arc<Resource>]>,
+    marks: Marks,
 }
 
 impl Snapshot {
@@ -127,7 +138,15 @@ impl Snapshot {
             clusters: of(ResourceType::Cluster),
             endpoints: of(ResourceType::Endpoints),
             listeners: of(ResourceType::Listener),
+            marks: Marks::default(),
         }
+    }
+
+    /// The marks of the mesh that all of this is under; that of the leaf is 0
+    /// while it should hold one and does not.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// The secrets of a proxy.
@@ -157,12 +176,12 @@ impl Snapshot {
         })
     }
 
-    /// Whether both hold the same resources in the same versions.
+    /// Whether both hold the same resources in the same versions, under the
+    /// same marks.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        ResourceType::ALL
-            .iter()
-            .all(|&kind| are_same(self.of(kind), other.of(kind)))
+        let are_same = |&kind| are_same(self.of(kind), other.of(kind));
+        self.marks == other.marks && ResourceType::ALL.iter().all(are_same)
     }
 
     /// The resources of a type, in the order of sending.

@@ -46,7 +46,7 @@ fn port() -> impl Strategy<Value = NonZeroU16> {
 
 fn mesh() -> impl Strategy<Value = Resource> {
     let ca = prop_oneof![
-        Just(CaSpec::Builtin {}),
+        Just(CaSpec::default()),
         option::of(name()).prop_map(|name| CaSpec::Provided { name }),
     ];
     let transition = (

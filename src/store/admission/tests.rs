@@ -56,7 +56,7 @@ fn mesh(enabled: bool, ca: CaSpec) -> Operation {
 }
 
 fn builtin() -> CaSpec {
-    CaSpec::Builtin {}
+    CaSpec::default()
 }
 
 fn provided(name: Option<&str>) -> CaSpec {

@@ -15,7 +15,7 @@ fn write(expected: Generation, permissions: u32) -> MeshWrite {
         name: "demo".parse().unwrap(),
         mtls: Mtls {
             enabled: false,
-            ca: CaSpec::Builtin {},
+            ca: CaSpec::default(),
             transition: None,
         },
     }));

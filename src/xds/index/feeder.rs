@@ -101,7 +101,8 @@ impl Feeder {
 
     fn publish(&self, view: &View, last: Option<&Last>) {
         let usable = last.filter(|last| is_usable(view, last));
-        let snapshot = view.with_identity(usable.map(|last| last.resource.clone()));
+        let snapshot =
+            view.with_identity(usable.map(|last| (last.resource.clone(), last.spec.mark)));
         self.out.send_if_modified(|feed| {
             if matches!(feed, Feed::Ready(old) if old.is_same(&snapshot)) {
                 return false;

@@ -16,6 +16,7 @@ impl Case {
         let (mut authority, private_key) = ca::create_builtin(&mesh, 1, at(0)).unwrap();
         authority.state = AuthorityState::Active;
         let spec = LeafSpec {
+            mark: 0,
             identity: SpiffeId {
                 mesh,
                 service: "web".parse().unwrap(),

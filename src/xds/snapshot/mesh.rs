@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::grants::Grants;
 use super::service::{Service, Shared};
-use super::{LeafSpec, Security, TrustBundle, View};
+use super::{LeafSpec, TrustBundle, View};
 use crate::model::{
-    AuthorityId, Dataplane, Inbound, MeshState, Resource as Stored, ResourceKey, ResourceName,
-    Role, ServiceMatch, ServiceName, SpiffeId, StoredResource,
+    AuthorityId, Dataplane, Inbound, Marks, MeshState, Posture, Resource as Stored, ResourceKey,
+    ResourceName, Role, ServiceMatch, ServiceName, SpiffeId, StoredResource,
 };
 use crate::xds::resource::Resource;
 use crate::xds::to_envoy::cluster;
@@ -33,7 +33,10 @@ pub enum Touched {
 #[derive(Debug)]
 pub struct MeshView {
     state: Arc<MeshState>,
-    security: Option<Security>,
+    /// `None` without a Mesh resource: nothing is known about such a mesh, so its
+    /// proxies are given nothing.
+    posture: Option<Posture>,
+    marks: Marks,
     mesh_ca: Option<Arc<Resource>>,
     issuer: Option<AuthorityId>,
     grants: Grants,
@@ -47,7 +50,8 @@ impl MeshView {
     pub fn of(state: &Arc<MeshState>) -> Self {
         let mut view = Self {
             state: Arc::new(MeshState::absent(state.name.clone())),
-            security: None,
+            posture: None,
+            marks: Marks::default(),
             mesh_ca: None,
             issuer: None,
             grants: Grants::default(),
@@ -79,7 +83,7 @@ impl MeshView {
     pub fn proxy(&mut self, name: &ResourceName) -> Option<View> {
         let state = self.state.clone();
         let dataplane = state.dataplane(name)?;
-        let Some(security) = self.security else {
+        let Some(posture) = self.posture else {
             return Some(View::default());
         };
         let mesh = &state.name;
@@ -94,7 +98,7 @@ impl MeshView {
             clusters.insert(local.name.clone(), local);
             let known = self.services.entry(service.clone()).or_default();
             listeners.entry(at).or_insert_with(|| {
-                known.inbound(mesh, &service, (at, to), security.accepts, &self.grants)
+                known.inbound(mesh, &service, (at, to), posture.accepts(), &self.grants)
             });
         }
         for outbound in &dataplane.networking.outbound {
@@ -102,7 +106,7 @@ impl MeshView {
             let ip = outbound.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let at = SocketAddr::new(ip, outbound.port.get());
             let known = self.services.entry(service.clone()).or_default();
-            let cluster = known.cluster(mesh, service, security.opens);
+            let cluster = known.cluster(mesh, service, posture.opens());
             clusters.insert(cluster.name.clone(), cluster);
             endpoints.insert(service.clone(), known.endpoints(service));
             listeners
@@ -115,6 +119,7 @@ impl MeshView {
             clusters: clusters.into_values().collect(),
             endpoints: endpoints.into_values().collect(),
             listeners: listeners.into_values().collect(),
+            marks: state.progress.marks,
         })
     }
 
@@ -125,6 +130,7 @@ impl MeshView {
                 service: dataplane.service()?,
             },
             issuer: self.issuer?,
+            mark: self.state.progress.marks.leaf,
         })
     }
 
@@ -202,15 +208,16 @@ impl MeshView {
 
     /// Takes in what concerns every proxy, and says whether it differs.
     fn reground(&mut self) -> bool {
-        let security = Security::of(&self.state);
-        let mtls = self.state.mesh().is_some_and(|mesh| mesh.mtls.enabled);
+        let posture = self.state.mesh().map(|_| self.state.progress.posture);
+        let mtls = posture.is_some_and(Posture::has_identities);
         let bundle = TrustBundle::of(&self.state).filter(|_| mtls);
         let active = self.state.active_authority().filter(|_| mtls);
         let issuer = active.map(|authority| authority.id);
-        let mut differs = self.issuer != issuer;
+        let mut differs = self.issuer != issuer || self.marks != self.state.progress.marks;
+        self.marks = self.state.progress.marks;
         self.issuer = issuer;
-        if self.security != security {
-            self.security = security;
+        if self.posture != posture {
+            self.posture = posture;
             self.services
                 .values_mut()
                 .for_each(Service::forget_security);

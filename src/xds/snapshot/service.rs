@@ -8,8 +8,7 @@ use std::num::NonZeroU16;
 use std::sync::{Arc, Weak};
 
 use super::grants::Grants;
-use super::security::{Accepts, Opens};
-use crate::model::{MeshName, ResourceName, ServiceName};
+use crate::model::{Accepts, MeshName, Opens, ResourceName, ServiceName};
 use crate::xds::resource::Resource;
 use crate::xds::to_envoy::listener::Guard;
 use crate::xds::to_envoy::{cluster, listener, rbac, tls};
@@ -94,7 +93,9 @@ impl Service {
         self.inbounds.get_or_make((at, to), || {
             let guard = match accepts {
                 Accepts::Plaintext => None,
-                Accepts::Mtls => Some(self.guard.get_or_insert_with(make_guard).clone()),
+                Accepts::Both | Accepts::Mtls => {
+                    Some(self.guard.get_or_insert_with(make_guard).clone())
+                }
             };
             listener::inbound(at, to, name, guard)
         })

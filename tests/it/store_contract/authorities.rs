@@ -189,7 +189,7 @@ pub(super) async fn the_ca_does_not_change_while_mtls_is_enabled<S: Store>(
         assert_eq!(refused, Refusal::CaChangeForbidden);
     }
     // Disabled first, then changed, then enabled.
-    let disable = vec![put(mesh_with("demo", false, CaSpec::Builtin {}))];
+    let disable = vec![put(mesh_with("demo", false, CaSpec::default()))];
     change(&store, "demo", disable).await.unwrap();
     change(&store, "demo", change_ca(false)).await.unwrap();
     let enable = vec![put(mesh_with("demo", true, named()))];

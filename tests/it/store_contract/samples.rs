@@ -65,7 +65,7 @@ pub(crate) fn delete(mesh: &str, kind: Kind, name: &str) -> Operation {
 }
 
 pub(crate) fn mesh(name: &str) -> Resource {
-    mesh_with(name, false, CaSpec::Builtin {})
+    mesh_with(name, false, CaSpec::default())
 }
 
 pub(crate) fn mesh_with(name: &str, enabled: bool, ca: CaSpec) -> Resource {
@@ -163,7 +163,7 @@ pub(crate) fn advance(name: &str, to: AuthorityState) -> Operation {
 /// Creates a mesh with mTLS, an active builtin authority and two dataplanes.
 pub(crate) async fn create_secure(store: &impl Store, name: &str) -> Written {
     let operations = vec![
-        put(mesh_with(name, true, CaSpec::Builtin {})),
+        put(mesh_with(name, true, CaSpec::default())),
         add(name, "builtin"),
         advance("builtin", PREPARED),
         advance("builtin", ACTIVE),

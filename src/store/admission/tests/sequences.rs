@@ -61,7 +61,7 @@ fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
     }
     if enabled(after) {
         let builtin = matches!(active[0].origin, AuthorityOrigin::Builtin { .. });
-        assert_eq!(after.mesh().unwrap().mtls.ca == CaSpec::Builtin {}, builtin);
+        assert_eq!(after.mesh().unwrap().mtls.ca == CaSpec::default(), builtin);
     }
     if enabled(before) && enabled(after) {
         for proxy in evidence.values() {

@@ -14,6 +14,7 @@ mod signer;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +125,27 @@ fn staged(
 
 /// How long a leaf lives where nobody says otherwise.
 pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
+
+/// How the leaves of a control plane are issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issuing {
+    /// How long a leaf lives.
+    pub leaf_lifetime: Duration,
+    /// How many leaves a second are issued anew because another authority signs.
+    pub reissue_rate: NonZeroU32,
+}
+
+/// How many leaves a second are issued anew where nobody says otherwise.
+pub const DEFAULT_REISSUE_RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+
+impl Default for Issuing {
+    fn default() -> Self {
+        Self {
+            leaf_lifetime: DEFAULT_LEAF_LIFETIME,
+            reissue_rate: DEFAULT_REISSUE_RATE,
+        }
+    }
+}
 
 /// The kind of a leaf's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -23,6 +23,14 @@ fn mesh(enabled: bool, authorities: &[(&str, AuthorityState)]) -> MeshState {
             .iter()
             .map(|&(content, state)| (authority(content), stored_authority(content, state)))
             .collect(),
+        progress: crate::model::Progress {
+            posture: if enabled {
+                crate::model::Posture::Strict
+            } else {
+                crate::model::Posture::Plaintext
+            },
+            ..crate::model::Progress::default()
+        },
     }
 }
 

@@ -18,8 +18,8 @@ use windlass::ca;
 use windlass::config::{self, Overrides};
 use windlass::model::{
     Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Digest, Evidence,
-    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, PrivateKey, ProxyEvidence,
-    Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
+    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, PrivateKey, Progress,
+    ProxyEvidence, Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 use windlass::state::Serving;
@@ -186,6 +186,7 @@ fn mesh(
             .into_iter()
             .map(|authority| (authority.id, authority))
             .collect(),
+        progress: Progress::default(),
     };
     (name, Arc::new(state))
 }

@@ -14,6 +14,7 @@ mod signer;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +125,16 @@ fn staged(
 
 /// How long a leaf lives where nobody says otherwise.
 pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
+
+/// How leaves are issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issuing {
+    /// How long a leaf lives, unless its authority ends before.
+    pub leaf_lifetime: Duration,
+    /// How many leaves are reissued per second where another authority signs,
+    /// by the whole process.
+    pub reissue_rate: NonZeroU32,
+}
 
 /// The kind of a leaf's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

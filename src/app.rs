@@ -262,7 +262,12 @@ async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBo
             .to_string_lossy()
             .into_owned(),
     };
-    Ok(EvidenceBoard::restore(store.evidence().await?, &instance))
+    Ok(EvidenceBoard::restore(
+        store.evidence().await?,
+        &instance,
+        config.ca.leaf_lifetime,
+        clock::now(),
+    ))
 }
 
 fn issuing(config: &Config) -> Issuing {

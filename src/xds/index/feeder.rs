@@ -62,6 +62,10 @@ impl Feeder {
                     Some(wake_at)
                 }
             };
+            if self.target.has_changed().is_ok_and(|changed| changed) {
+                // It was superseded while the leaf was made.
+                continue;
+            }
             self.publish(&view, last.as_ref());
             tokio::select! {
                 changed = self.target.changed() => if changed.is_err() { return },

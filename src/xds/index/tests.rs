@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::ca::{self, LeafKey};
 use crate::clock;
-use crate::model::{AuthorityState, Current, Generation};
+use crate::model::{AuthorityState, Current, Generation, Posture};
 use crate::xds::fixtures::changes::put;
 
 /// A mesh with one authority and the dataplanes `web` and `api`.
@@ -18,6 +18,7 @@ fn mesh(name: &str) -> (MeshState, Signer) {
     let mut state = MeshState::absent(mesh_name.clone());
     let (mut authority, key) = ca::create_builtin(&mesh_name, 1, clock::now()).unwrap();
     authority.state = AuthorityState::Active;
+    state.progress.posture = Posture::Strict;
     let signer = Signer::new(&authority, &key).unwrap();
     state.authorities.insert(authority.id, authority);
     put(

@@ -158,7 +158,12 @@ impl Site {
         let identity = ServerIdentity::open_or_create(&*store, &vault, names, clock::now())
             .await
             .unwrap();
-        let evidence = Arc::new(EvidenceBoard::restore(Evidence::new(), "cp-0"));
+        let evidence = Arc::new(EvidenceBoard::restore(
+            Evidence::new(),
+            "cp-0",
+            leaf_lifetime,
+            clock::now(),
+        ));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

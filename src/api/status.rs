@@ -194,7 +194,19 @@ impl MeshStatus {
             },
             generation: state.generation,
             authorities,
-            transition: None,
+            transition: state
+                .progress
+                .transition
+                .as_ref()
+                .map(|it| TransitionStatus {
+                    from: it.from.clone(),
+                    to: it.to.clone(),
+                    strategy: state.progress.rules.strategy,
+                    phase: it.phase,
+                    since: it.since,
+                    awaiting: Vec::new(),
+                    stalled: false,
+                }),
             conditions,
             dataplanes: DataplanesStatus::of(state, evidence),
         }

@@ -71,6 +71,22 @@ impl Talk<TcpStream> {
         Self::over(stream)
     }
 
+    /// Is quiet for that long, or until the other end has closed; returns
+    /// whether it has.
+    pub(crate) fn is_ended_within(&mut self, quiet: Duration) -> Result<bool, String> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(quiet)).map_err(words)?;
+        let heard = stream.peek(&mut [0]);
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
+        match heard {
+            Ok(0) => Ok(true),
+            Ok(_) => Err("it said something by itself".to_owned()),
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(true),
+            Err(error) => Err(words(error)),
+        }
+    }
+
     /// Waits until the other end has closed, which a proxy does within its drain time.
     pub(crate) fn wait_until_closed(mut self, limit: Duration) -> Result<(), String> {
         let stream = self.stream.get_ref();
@@ -132,6 +148,11 @@ pub(crate) fn refuses_plaintext(address: &str) -> Result<(), String> {
 /// One question and its answer over a connection of its own.
 pub(crate) fn ask(address: &str, line: &str) -> Result<String, String> {
     Talk::open(address)?.say(line)
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), TimedOut | WouldBlock)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -41,7 +41,7 @@ fn a_proxy_that_joins_in_any_phase_reaches_the_others_from_its_first_connection(
             "{}",
             run.log()
         );
-        joined.push((run, Load::start(&address, "backend of demo")));
+        joined.push((run, Load::light(&address, "backend of demo")));
     }
     stage.commit("{provided: {name: root-2026}}", "{}", "to the end");
     wait_until_done(&stage.network);

@@ -83,6 +83,15 @@ impl Report {
 impl Load {
     /// Starts clients of `address`, which answers lines with `<name>: <line>`.
     pub(super) fn start(address: &str, name: &str) -> Self {
+        Self::of(CLIENTS, HELD, address, name)
+    }
+
+    /// The same with so few that several are no burden.
+    pub(super) fn light(address: &str, name: &str) -> Self {
+        Self::of(1, 1, address, name)
+    }
+
+    fn of(openers: u32, holders: u32, address: &str, name: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
         let started = Instant::now();
@@ -91,8 +100,8 @@ impl Load {
             let (address, name) = (address.to_owned(), name.to_owned());
             thread::spawn(move || work(&address, &name, &stop, &counts, first))
         };
-        let openers = (0..CLIENTS).map(|index| client(open, started + INTERVAL * index / CLIENTS));
-        let holders = (0..HELD).map(|index| client(hold, started + QUIET * index / HELD));
+        let openers = (0..openers).map(|index| client(open, started + INTERVAL * index / CLIENTS));
+        let holders = (0..holders).map(|index| client(hold, started + QUIET * index / HELD));
         let clients = openers.chain(holders).collect();
         Self {
             stop,

@@ -85,8 +85,7 @@ pub(super) fn wait_until_in(network: &Network, phase: &str) -> Value {
     )
 }
 
-/// Waits until the transition has come to where `hold` stops it: every proxy
-/// has acknowledged what the phase before needs.
+/// Waits until the transition has come to where `hold` stops it.
 pub(super) fn wait_until_held(network: &Network, hold: &str) -> Value {
     let message = format!("held before {hold}");
     wait::within(std::time::Duration::from_secs(60), &message, || {

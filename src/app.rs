@@ -266,7 +266,7 @@ async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBo
 
 fn xds_config(config: &Config) -> XdsConfig {
     XdsConfig {
-        leaf_lifetime: config.ca.leaf_lifetime,
+        issuing: config.ca.issuing(),
         leaf_key: config.ca.leaf_key,
     }
 }

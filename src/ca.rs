@@ -126,6 +126,9 @@ fn staged(
 /// How long a leaf lives where nobody says otherwise.
 pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
 
+/// How many leaves are reissued per second where nobody says otherwise.
+pub const DEFAULT_REISSUE_RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+
 /// How leaves are issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issuing {
@@ -134,6 +137,15 @@ pub struct Issuing {
     /// How many leaves are reissued per second where another authority signs,
     /// by the whole process.
     pub reissue_rate: NonZeroU32,
+}
+
+impl Default for Issuing {
+    fn default() -> Self {
+        Self {
+            leaf_lifetime: DEFAULT_LEAF_LIFETIME,
+            reissue_rate: DEFAULT_REISSUE_RATE,
+        }
+    }
 }
 
 /// The kind of a leaf's key.

@@ -76,7 +76,7 @@ impl Case {
         };
         let (state, watch) = watch::channel(Arc::new(serving));
         let rng = StdRng::seed_from_u64(1);
-        let leaves = LeafCache::new(Duration::from_hours(24), LeafKey::EcP256, rng);
+        let leaves = LeafCache::new(issuing, LeafKey::EcP256, rng, waiting.clone());
         let index = Index::new(watch, Arc::new(leaves));
         Self {
             index,

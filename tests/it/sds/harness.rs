@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use windlass::ca::{self, LeafKey, Signer};
+use windlass::ca::{self, Issuing, LeafKey, Signer};
 use windlass::clock;
 use windlass::model::{
     Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, MeshName, MeshState,
@@ -169,7 +169,10 @@ impl Site {
             evidence: evidence.clone(),
             store: store.clone(),
             config: XdsConfig {
-                leaf_lifetime,
+                issuing: Issuing {
+                    leaf_lifetime,
+                    ..Issuing::default()
+                },
                 leaf_key: LeafKey::EcP256,
             },
             metrics: XdsMetrics::default(),

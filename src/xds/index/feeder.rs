@@ -67,7 +67,7 @@ impl Feeder {
             if last.is_none() {
                 last = self.held();
             }
-            let until = self.can_wait(&view, signer, last.as_ref());
+            let until = can_wait(&view, signer, last.as_ref(), clock::now());
             let wake_at = if let (Some(until), false) = (until, has_turn) {
                 turn.get_or_insert_with(|| Box::pin(self.leaves.turn()));
                 Some(until)
@@ -115,24 +115,6 @@ impl Feeder {
         Some(Last::new(spec, current))
     }
 
-    /// Until when the proxy can do with its last leaf, where it needs another
-    /// one: while that is as good as a new one to everyone that it meets. A
-    /// first leaf, one that is due to be renewed, another identity and an
-    /// issuer that nobody trusts any more cannot wait.
-    fn can_wait(
-        &self,
-        view: &View,
-        signer: Option<&Arc<Signer>>,
-        last: Option<&Last>,
-    ) -> Option<Timestamp> {
-        let (Some(spec), Some(_), Some(last)) = (&view.leaf, signer, last) else {
-            return None;
-        };
-        let is_another = last.spec != *spec;
-        (is_another && is_usable(view, last) && clock::now() < last.renew_at)
-            .then_some(last.renew_at)
-    }
-
     /// Puts the leaf that fits the view into `last`, which keeps the one
     /// before where there is none. Returns when to look again.
     async fn fresh_leaf(
@@ -173,6 +155,23 @@ impl Feeder {
     }
 }
 
+/// Until when a proxy can do with its last leaf, where it needs another one:
+/// while that is as good as a new one to everyone that it meets. A first leaf,
+/// one that is due to be renewed, another identity and an issuer that nobody
+/// trusts any more cannot wait.
+fn can_wait(
+    view: &View,
+    signer: Option<&Arc<Signer>>,
+    last: Option<&Last>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let (Some(spec), Some(_), Some(last)) = (&view.leaf, signer, last) else {
+        return None;
+    };
+    let is_another = last.spec != *spec;
+    (is_another && is_usable(view, last) && now < last.renew_at).then_some(last.renew_at)
+}
+
 /// Whether a leaf may be served: it names who the proxy is now, and others
 /// trust who signed it.
 fn is_usable(view: &View, last: &Last) -> bool {
@@ -192,5 +191,55 @@ async fn sleep_until(at: Option<Timestamp>) {
     match at {
         Some(at) => tokio::time::sleep(at.since(clock::now()).min(LONGEST_SLEEP)).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::{self, LeafKey, LeafRequest};
+    use crate::model::{AuthorityState, MeshState, SpiffeId};
+
+    #[test]
+    fn a_leaf_that_is_due_to_be_renewed_does_not_wait() {
+        let now = clock::now();
+        let mut mesh = MeshState::absent("demo".parse().unwrap());
+        let (mut authority, key) = ca::create_builtin(&mesh.name, 1, now).unwrap();
+        authority.state = AuthorityState::Active;
+        let signer = Arc::new(Signer::new(&authority, &key).unwrap());
+        mesh.authorities.insert(authority.id, authority);
+        let identity = SpiffeId {
+            mesh: mesh.name.clone(),
+            service: "web".parse().unwrap(),
+        };
+        let request = LeafRequest {
+            identity: identity.clone(),
+            lifetime: Duration::from_hours(1),
+            key: LeafKey::EcP256,
+        };
+        let leaf = Arc::new(ca::issue(&request, &signer, now).unwrap());
+        let spec = |mark| LeafSpec {
+            identity: identity.clone(),
+            issuer: leaf.issuer,
+            mark,
+        };
+        let renew_at = now + Duration::from_mins(30);
+        let current = CurrentLeaf {
+            leaf: leaf.clone(),
+            renew_at,
+        };
+        let last = Last::new(spec(0), current);
+        let bundle = TrustBundle::of(&mesh).unwrap();
+        let view = |mark| View {
+            mesh_ca: Some(Arc::new(Resource::mesh_ca(Arc::new(bundle.clone())))),
+            leaf: Some(spec(mark)),
+            ..View::default()
+        };
+        let wait = |mark, now| can_wait(&view(mark), Some(&signer), Some(&last), now);
+        assert_eq!(wait(1, now), Some(renew_at));
+        assert_eq!(wait(1, renew_at), None);
+        assert_eq!(wait(0, now), None, "it needs no other");
+        assert_eq!(can_wait(&view(1), None, Some(&last), now), None);
+        assert_eq!(can_wait(&view(1), Some(&signer), None, now), None);
     }
 }

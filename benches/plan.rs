@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use windlass::apply::{Applier, OpenedKeys};
+use windlass::ca::Issuing;
 use windlass::manifest;
 use windlass::model::{Current, Desired, Evidence, MeshState, Timestamp};
+use windlass::plan::Circumstances;
 use windlass::plan::{self, Plan};
 use windlass::store::Store;
 use windlass::store::encryption::Vault;
@@ -34,7 +36,17 @@ fn main() {
     let mut best = [Duration::MAX; 2];
     for _ in 0..10 {
         for (best, desired) in best.iter_mut().zip([&small, &large]) {
-            let (elapsed, planned) = timed(|| plan::plan(&current, desired, &none, now));
+            let (elapsed, planned) = timed(|| {
+                plan::plan(
+                    &current,
+                    desired,
+                    Circumstances {
+                        evidence: &none,
+                        issuing: Issuing::default(),
+                        now,
+                    },
+                )
+            });
             assert_eq!(planned.diagnostics, []);
             *best = elapsed.min(*best);
         }
@@ -46,7 +58,15 @@ fn main() {
     );
     println!("ratio: {:.2} (10 is linear)", ratio(best[1], best[0]));
 
-    let plan = plan::plan(&current, &large, &none, now);
+    let plan = plan::plan(
+        &current,
+        &large,
+        Circumstances {
+            evidence: &none,
+            issuing: Issuing::default(),
+            now,
+        },
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

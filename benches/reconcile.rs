@@ -125,7 +125,7 @@ async fn reconciler(folder: &Path) -> Reconciler {
         name: "default".parse().expect("a name"),
         cache_dir: folder.join("cache"),
         identities: Identities::none(),
-        leaf_lifetime: Duration::from_hours(24),
+        issuing: windlass::ca::Issuing::default(),
         store: Arc::clone(&store),
         vault: Arc::clone(&vault),
         publisher: Arc::new(Publisher::new(store, vault)),

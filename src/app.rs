@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
+use crate::ca::Issuing;
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
 use crate::model::SourceName;
@@ -90,7 +91,7 @@ impl App {
             source,
             name,
             identities,
-            leaf_lifetime: config.ca.leaf_lifetime,
+            issuing: issuing(&config),
             store: Arc::clone(&store),
             vault: Arc::clone(&vault),
             publisher: Arc::clone(&publisher),
@@ -124,7 +125,7 @@ impl App {
             serving: serving.clone(),
             evidence: Arc::clone(&evidence),
             written,
-            leaf_lifetime: config.ca.leaf_lifetime,
+            issuing: issuing(&config),
         });
         let context = ApiContext {
             serving: serving.clone(),
@@ -262,6 +263,13 @@ async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBo
             .into_owned(),
     };
     Ok(EvidenceBoard::restore(store.evidence().await?, &instance))
+}
+
+fn issuing(config: &Config) -> Issuing {
+    Issuing {
+        leaf_lifetime: config.ca.leaf_lifetime,
+        ..Issuing::default()
+    }
 }
 
 fn xds_config(config: &Config) -> XdsConfig {

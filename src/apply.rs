@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::ca::{self, CaError};
 use crate::model::{
     AuthorityId, AuthorityOrigin, AuthorityState, Desired, Generation, HistoryEntry, MeshName,
-    MeshState, Origin, PrivateKey, Resource, ResourceKey, Revision, StoredResource, Timestamp,
+    MeshState, Origin, Posture, PrivateKey, Resource, ResourceKey, Revision, StoredResource,
+    Timestamp,
 };
 use crate::plan::{Action, AuthorityRef, MeshPlan};
 use crate::store::encryption::{Vault, VaultError};
@@ -75,7 +76,7 @@ pub enum ApplyError {
 }
 
 impl Applier<'_> {
-    /// Carries out the plan of one mesh in one transaction.
+    /// Carries out what is due of the plan of one mesh in one transaction.
     ///
     /// # Errors
     ///
@@ -95,7 +96,12 @@ impl Applier<'_> {
             made: None,
         };
         let mut operations = Vec::new();
-        for step in &plan.steps {
+        let (rules, transition) = (&plan.progress.rules, &plan.progress.transition);
+        if *rules != current.progress.rules || *transition != current.progress.transition {
+            let transition = transition.clone().map(Box::new);
+            operations.push(Operation::Note(rules.clone(), transition));
+        }
+        for step in &plan.steps[..plan.due] {
             translation.step(&step.action, &mut operations)?;
         }
         let write = MeshWrite {
@@ -120,8 +126,7 @@ impl Applier<'_> {
             generation: Generation(0),
             mesh: plan.mesh.clone(),
             revision,
-            steps: plan
-                .steps
+            steps: plan.steps[..plan.due]
                 .iter()
                 .map(|step| step.action.to_string())
                 .collect(),
@@ -190,11 +195,25 @@ impl Translation<'_> {
                 let at = applier.now;
                 self.move_authority(authority, AuthorityState::Revoked { at }, out)?;
             }
-            Action::CreateMesh
-            | Action::UpdateMesh
-            | Action::ChangeCa
-            | Action::EnableMtls
-            | Action::DisableMtls => out.push(self.put(&ResourceKey::mesh(&self.plan.mesh))?),
+            Action::DrainConnections => out.push(Operation::Drain),
+            Action::WithdrawAuthority(authority) => {
+                self.move_authority(authority, AuthorityState::Staged, out)?;
+            }
+            Action::Secure { to, .. } => out.push(Operation::Secure(*to)),
+            Action::Confirm => {}
+            Action::CreateMesh => {
+                let key = ResourceKey::mesh(&self.plan.mesh);
+                let Resource::Mesh(mesh) = self.wanted(&key)? else {
+                    return Err(self.stale(&key));
+                };
+                if mesh.mtls.enabled {
+                    out.push(Operation::Secure(Posture::Strict));
+                }
+                out.push(self.put(&key)?);
+            }
+            Action::UpdateMesh | Action::ChangeCa | Action::EnableMtls | Action::DisableMtls => {
+                out.push(self.put(&ResourceKey::mesh(&self.plan.mesh))?)
+            }
             Action::WriteResources(keys) | Action::RecordOrigin(keys) => {
                 for key in keys {
                     out.push(self.put(key)?);

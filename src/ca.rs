@@ -126,18 +126,17 @@ fn staged(
 /// How long a leaf lives where nobody says otherwise.
 pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How many leaves are reissued per second where nobody says otherwise.
-pub const DEFAULT_REISSUE_RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();
-
-/// How leaves are issued.
+/// How the leaves of a control plane are issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issuing {
-    /// How long a leaf lives, unless its authority ends before.
+    /// How long a leaf lives.
     pub leaf_lifetime: Duration,
-    /// How many leaves are reissued per second where another authority signs,
-    /// by the whole process.
+    /// How many leaves a second are issued anew because another authority signs.
     pub reissue_rate: NonZeroU32,
 }
+
+/// How many leaves a second are issued anew where nobody says otherwise.
+pub const DEFAULT_REISSUE_RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();
 
 impl Default for Issuing {
     fn default() -> Self {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ca::CertificateInfo;
+use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
-    AuthorityId, DataplaneId, DesiredResource, Diagnostic, Generation, MeshName, ResourceKey,
-    ResourceName, Revision, ServiceMatch, StoredResource,
+    AuthorityId, DataplaneId, DesiredResource, Diagnostic, Evidence, Generation, MeshName, Posture,
+    ResourceKey, ResourceName, Revision, Rules, ServiceMatch, StoredResource, Timestamp,
+    Transition,
 };
+use crate::transition::{Gate, Waiting};
 
+mod advance;
 mod authorization;
 mod baseline;
 mod call;
@@ -22,7 +25,9 @@ mod compute;
 mod deletion;
 mod describe;
 pub mod render;
+mod steps;
 
+pub use advance::advance;
 pub use baseline::baseline;
 pub use call::{Call, CallRefused, plan_call};
 pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
@@ -54,8 +59,15 @@ pub struct MeshPlan {
     pub generation: Generation,
     /// What differs.
     pub changes: Vec<Change>,
-    /// What is done about it, in order.
+    /// What is done about it, in order, to the end.
     pub steps: Vec<Step>,
+    /// How many of them are done now, in one write. The others follow when
+    /// what they wait for has come.
+    pub due: usize,
+    /// What the mesh notes of its transition with that write.
+    pub progress: Noted,
+    /// What the step after those that are due waits for.
+    pub waiting: Option<Waiting>,
     /// Whose connections become allowed or denied.
     pub authorization: Vec<AuthorizationChange>,
     /// Why nothing is done; where this is not empty, `steps` is not executed.
@@ -81,9 +93,29 @@ pub struct Step {
     /// What is done.
     pub action: Action,
     /// What has to happen before.
-    pub waits_for: Option<Blocked>,
+    pub waits_for: Option<Gate>,
     /// What it may cost.
     pub risk: Risk,
+}
+
+/// What a mesh notes of its transition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Noted {
+    /// How transitions are carried out.
+    pub rules: Rules,
+    /// The one that runs.
+    pub transition: Option<Transition>,
+}
+
+/// What a plan is made from beside the states.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// What proxies have acknowledged, and which are connected.
+    pub evidence: &'a Evidence,
+    /// How leaves are issued.
+    pub issuing: Issuing,
+    /// When the plan is made.
+    pub now: Timestamp,
 }
 
 /// What a step does. Doing one twice is doing it once.
@@ -115,13 +147,26 @@ pub enum Action {
     },
     /// Stops an authority from signing.
     RetireAuthority(AuthorityRef),
-    /// Drops an authority from the trust bundle and destroys its key.
+    /// Makes every connection end that an earlier authority authenticated.
+    DrainConnections,
+    /// Drops an authority from the trust bundle; its key stays.
+    WithdrawAuthority(AuthorityRef),
+    /// Destroys the key of an authority that nobody trusts.
     RevokeAuthority(AuthorityRef),
+    /// Secures connections in another way.
+    Secure {
+        /// As they are.
+        from: Posture,
+        /// As they will be.
+        to: Posture,
+    },
+    /// Sees that the last step has reached every proxy.
+    Confirm,
     /// Creates the Mesh resource.
     CreateMesh,
     /// Changes the Mesh resource in what is neither mTLS nor CA.
     UpdateMesh,
-    /// Sets another CA in the Mesh resource, while mTLS is disabled.
+    /// Sets another CA in the Mesh resource.
     ChangeCa,
     /// Enables mTLS.
     EnableMtls,

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::ca::Issuing;
 use crate::clock;
 use crate::config::SourceConfig;
 use crate::model::{Current, MeshName, Revision, SourceName};
@@ -50,8 +51,8 @@ pub struct Parts {
     pub cache_dir: PathBuf,
     /// What opens sealed keys.
     pub identities: Identities,
-    /// How long leaves live: no authority may end before.
-    pub leaf_lifetime: Duration,
+    /// How leaves are issued: no authority may end before one does.
+    pub issuing: Issuing,
     /// Where the current state is kept.
     pub store: Arc<dyn Store>,
     /// What seals keys before they are kept.
@@ -219,7 +220,7 @@ impl Reconciler {
         let state = DesiredState::new(
             self.parts.name.clone(),
             Some(self.parts.identities.clone()),
-            self.parts.leaf_lifetime,
+            self.parts.issuing.leaf_lifetime,
         );
         Gathering {
             repository,

@@ -16,7 +16,8 @@ pub use error::{StoreError, WriteError};
 
 use crate::model::{
     Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, HistoryEntry, MeshName,
-    MeshState, ProxyEvidence, ResourceKey, SealedKey, SourceName, SourceStatus, StoredResource,
+    MeshState, Posture, ProxyEvidence, ResourceKey, Rules, SealedKey, SourceName, SourceStatus,
+    StoredResource, Transition,
 };
 
 /// One change inside a [`MeshWrite`]. Doing one twice is doing it once.
@@ -29,10 +30,16 @@ pub enum Operation {
     DeleteResource(ResourceKey),
     /// Adds an authority, staged, with its key.
     AddAuthority(Authority, SealedKey),
-    /// Moves an authority on. Becoming revoked destroys its key.
+    /// Moves an authority on, or back to staged. Becoming revoked destroys its key.
     MoveAuthority(AuthorityId, AuthorityState),
     /// Forgets a revoked authority.
     ForgetAuthority(AuthorityId),
+    /// Secures the connections of the mesh in another way, one posture at a time.
+    Secure(Posture),
+    /// Makes every connection end that was authenticated before.
+    Drain,
+    /// Notes how transitions are carried out, and the one that runs.
+    Note(Rules, Option<Box<Transition>>),
 }
 
 /// What is written to one mesh in one transaction. Where no resource is left

@@ -19,7 +19,6 @@ use super::writer::{Done, NotWritten};
 use crate::manifest;
 use crate::model::{Diagnostic, InvalidName, MeshName, Resource, ResourceKey};
 use crate::plan::{Call, CallRefused};
-use crate::store::admission::Refusal;
 use crate::telemetry;
 
 /// The largest resource, in bytes.
@@ -143,7 +142,6 @@ fn refusal(title: &str, problem: NotWritten) -> ApiError {
             _ => conflict(),
         },
         NotWritten::Invalid(found) => invalid(title, found),
-        NotWritten::NotAdmitted(Refusal::CaChangeForbidden) => on("mtls.ca"),
         NotWritten::NotAdmitted(_) | NotWritten::Contended => conflict(),
         NotWritten::Store(_) => unwell(title, &problem, StatusCode::SERVICE_UNAVAILABLE),
         NotWritten::Apply(_) | NotWritten::Interrupted => {

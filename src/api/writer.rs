@@ -13,10 +13,13 @@ use tracing::info;
 
 use super::EvidenceSource;
 use crate::apply::{Applier, ApplyError, OpenedKeys};
+use crate::ca::Issuing;
 use crate::check::{self, Rules};
 use crate::clock;
 use crate::model::{Current, Desired, Diagnostic, Generation, MeshState};
-use crate::plan::{self, CA_CHANGE_FORBIDDEN, Call, CallRefused, MeshPlan, plan_call};
+use crate::plan::{
+    self, CA_CHANGE_FORBIDDEN, Call, CallRefused, Circumstances, MeshPlan, plan_call,
+};
 use crate::state;
 use crate::store::admission::Refusal;
 use crate::store::encryption::Vault;
@@ -40,7 +43,7 @@ pub struct WriterParts {
     /// Tells the reconciler that something was written.
     pub written: Arc<Notify>,
     /// How long leaves live: no authority may end before.
-    pub leaf_lifetime: Duration,
+    pub issuing: Issuing,
 }
 
 /// Carries out calls that change a resource.
@@ -162,7 +165,13 @@ impl Writer {
         call: &Call,
         desired: &Desired,
     ) -> Result<MeshPlan, NotWritten> {
-        let plan = plan_call(mesh, call, desired);
+        let evidence = (self.parts.evidence)();
+        let given = Circumstances {
+            evidence: &evidence,
+            issuing: self.parts.issuing,
+            now: clock::now(),
+        };
+        let plan = plan_call(mesh, call, desired, given);
         let mut found = Vec::new();
         if plan.as_ref().err() == Some(&CallRefused::CaChangeForbidden) {
             let forbidden =
@@ -183,7 +192,7 @@ impl Writer {
     fn check(&self, call: &Call, desired: &Desired) -> Vec<Diagnostic> {
         let rules = Rules {
             now: clock::now(),
-            leaf_lifetime: self.parts.leaf_lifetime,
+            leaf_lifetime: self.parts.issuing.leaf_lifetime,
         };
         let meshes = desired.meshes.values();
         meshes

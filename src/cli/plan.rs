@@ -8,11 +8,11 @@ use super::client::{Address, Client};
 use super::{CliError, ErrorKind, Outcome, Terminal, diagnostics, output};
 use crate::api::StateDocument;
 use crate::app::{self, SOURCE};
-use crate::ca;
+use crate::ca::{self, Issuing};
 use crate::clock;
 use crate::config::{self, Config, Overrides};
 use crate::model::{Current, Desired, Diagnostic, Evidence, Revision, SourceName};
-use crate::plan::{self, Plan, render};
+use crate::plan::{self, Circumstances, Plan, render};
 use crate::reconcile::desired::DesiredState;
 use crate::source::decryption::Identities;
 use crate::source::{Repository, RepositoryConfig, SourceError};
@@ -95,7 +95,12 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
     } else {
         let mut desired = head.desired();
         desired.settled = against.applied.as_ref() == Some(&revision);
-        plan::plan(&against.current, &desired, &against.evidence, clock::now())
+        let given = Circumstances {
+            evidence: &against.evidence,
+            issuing: issuing(config.as_ref()),
+            now: clock::now(),
+        };
+        plan::plan(&against.current, &desired, given)
     };
     plan.head = Some(revision.clone());
     plan.base = against.base;
@@ -140,6 +145,14 @@ fn new_state(config: Option<&Config>) -> Result<DesiredState, CliError> {
     let identities = identities.map_err(|error| CliError::new(ErrorKind::Config, error))?;
     let lifetime = config.map_or(ca::DEFAULT_LEAF_LIFETIME, |config| config.ca.leaf_lifetime);
     Ok(DesiredState::new(source_name()?, identities, lifetime))
+}
+
+/// How the control plane issues leaves, as far as that is known here.
+fn issuing(config: Option<&Config>) -> Issuing {
+    config.map_or_else(Issuing::default, |config| Issuing {
+        leaf_lifetime: config.ca.leaf_lifetime,
+        ..Issuing::default()
+    })
 }
 
 fn open(args: &Args, scratch: &Path) -> Result<Repository, CliError> {

@@ -165,6 +165,12 @@ impl Phase {
         Self::Forget,
     ];
 
+    /// Whether the posture of the mesh changes in it.
+    #[must_use]
+    pub fn is_of_posture(self) -> bool {
+        self >= Self::Identify
+    }
+
     /// The phase's name, as in a mesh's `hold` and in the status.
     #[must_use]
     pub fn name(self) -> &'static str {

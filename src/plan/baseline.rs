@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ca;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, Current, Desired, DesiredMesh,
-    Digest, Generation, MeshName, MeshState, Origin, SpkiId, StoredResource, Timestamp,
+    Digest, Generation, MeshName, MeshState, Origin, Posture, SpkiId, StoredResource, Timestamp,
 };
 
 /// What a store would hold that had applied `base` and nothing else.
@@ -61,6 +61,9 @@ fn mesh_state(base: &Desired, mesh: &DesiredMesh) -> MeshState {
             authority.state = AuthorityState::Active;
         }
         state.authorities.insert(authority.id, authority);
+    }
+    if mesh.mesh().is_some_and(|mesh| mesh.mtls.enabled) {
+        state.progress.posture = Posture::Strict;
     }
     if matches!(choice, CaSpec::Builtin { .. }) {
         let authority = builtin(&mesh.name);

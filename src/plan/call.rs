@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::describe::List;
-use super::{Blocked, Change, MeshPlan, authorization, compute};
+use super::steps::{self, Wanted};
+use super::{Blocked, Change, Circumstances, MeshPlan, authorization};
 use crate::model::{
     DataplaneId, Desired, DesiredMesh, DesiredResource, Evidence, Kind, Location, MeshName,
-    MeshState, Origin, ResourceKey, Revision, SourceName,
+    MeshState, Origin, ResourceKey, Revision, Rules, SourceName,
 };
 
 /// What a call wants of one resource.
@@ -104,6 +105,7 @@ pub fn plan_call(
     current: &MeshState,
     call: &Call,
     desired: &Desired,
+    given: Circumstances<'_>,
 ) -> Result<MeshPlan, CallRefused> {
     let before = current.resources.get(&call.resource);
     let wanted = desired.meshes.get(&current.name).map(Arc::as_ref);
@@ -124,19 +126,27 @@ pub fn plan_call(
     if mesh.is_some_and(|mesh| changes_ca(current, mesh)) {
         return Err(CallRefused::CaChangeForbidden);
     }
-    let actions = compute::actions(current, mesh, &changes, Vec::new());
-    let actions = actions.map_err(|blocked| match blocked {
+    let settings = mesh.and_then(|mesh| mesh.mesh()?.mtls.transition.clone());
+    let rules = match mesh {
+        Some(_) => Rules::of(&settings.unwrap_or_default()),
+        None => current.progress.rules.clone(),
+    };
+    let mut plan = MeshPlan {
+        authorization: authorization::changes(current, wanted, &changes),
+        changes,
+        ..MeshPlan::nothing(current)
+    };
+    let wanted = Wanted {
+        rules,
+        moved: Vec::new(),
+        revision: None,
+        is_call: true,
+    };
+    steps::plan(&mut plan, current, wanted, given).map_err(|blocked| match blocked {
         Blocked::CaChangeForbidden => CallRefused::CaChangeForbidden,
         _ => CallRefused::NoCa,
     })?;
-    Ok(MeshPlan {
-        mesh: current.name.clone(),
-        generation: current.generation,
-        authorization: authorization::changes(current, wanted, &changes),
-        changes,
-        steps: compute::number(actions),
-        blocked: Vec::new(),
-    })
+    Ok(plan)
 }
 
 /// Whether the Mesh asks for a CA of another kind while mTLS is enabled, be it there or not.

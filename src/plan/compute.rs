@@ -3,23 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Action, Blocked, Change, MeshPlan, Plan, Risk, Step, authorization, codes, deletion};
-use crate::model::{
-    Current, Desired, DesiredMesh, Diagnostic, Drift, Evidence, Kind, MeshName, MeshState, Origin,
-    ResourceKey, SourceName, Timestamp,
+use super::steps::{self, Wanted};
+use super::{
+    Blocked, Change, Circumstances, MeshPlan, Noted, Plan, authorization, codes, deletion,
 };
-use crate::transition;
+use crate::model::{
+    Current, Desired, DesiredMesh, Diagnostic, Drift, MeshName, MeshState, Origin, ResourceKey,
+    Rules, SourceName,
+};
 
 /// The message of every refused change of CA.
 pub const CA_CHANGE_FORBIDDEN: &str =
     "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
 
 /// Plans how to get from `current` to `desired`.
-///
-/// `evidence` says which proxies are connected; `now` is when the plan is made.
 #[must_use]
-pub fn plan(current: &Current, desired: &Desired, evidence: &Evidence, now: Timestamp) -> Plan {
-    plan_within(None, current, desired, evidence, now)
+pub fn plan(current: &Current, desired: &Desired, given: Circumstances<'_>) -> Plan {
+    plan_within(None, current, desired, given)
 }
 
 /// The same for the meshes of `scope` only, for a caller who knows that no
@@ -29,8 +29,7 @@ pub fn plan_within(
     scope: Option<&BTreeSet<MeshName>>,
     current: &Current,
     desired: &Desired,
-    evidence: &Evidence,
-    _now: Timestamp,
+    given: Circumstances<'_>,
 ) -> Plan {
     let mut plan = Plan {
         head: desired.revision.clone(),
@@ -62,7 +61,7 @@ pub fn plan_within(
             &absent
         };
         let wanted = desired.meshes.get(name).map(AsRef::as_ref);
-        if let Some(mesh) = plan_mesh(state, wanted, desired, evidence) {
+        if let Some(mesh) = plan_mesh(state, wanted, desired, given) {
             plan.meshes.push(mesh);
         }
     }
@@ -96,16 +95,9 @@ fn plan_mesh(
     current: &MeshState,
     wanted: Option<&DesiredMesh>,
     desired: &Desired,
-    evidence: &Evidence,
+    given: Circumstances<'_>,
 ) -> Option<MeshPlan> {
-    let mut mesh = MeshPlan {
-        mesh: current.name.clone(),
-        generation: current.generation,
-        changes: Vec::new(),
-        steps: Vec::new(),
-        authorization: Vec::new(),
-        blocked: Vec::new(),
-    };
+    let mut mesh = MeshPlan::nothing(current);
     if desired.held_back.contains(&current.name) {
         mesh.blocked.push(Blocked::Invalid);
         return Some(mesh);
@@ -118,17 +110,22 @@ fn plan_mesh(
         current,
         &mesh.changes,
         desired,
-        evidence,
+        given.evidence,
     ));
     if !foreign.is_empty() {
         mesh.blocked
             .push(Blocked::OwnedByOthers { resources: foreign });
     }
-    match actions(current, wanted, &mesh.changes, difference.moved) {
-        Ok(actions) => mesh.steps = number(actions),
-        Err(blocked) => mesh.blocked.push(blocked),
+    let wants = Wanted {
+        rules: rules(current, wanted, desired),
+        moved: difference.moved,
+        revision: desired.revision.clone(),
+        is_call: false,
+    };
+    if let Err(blocked) = steps::plan(&mut mesh, current, wants, given) {
+        mesh.blocked.push(blocked);
     }
-    if mesh.changes.is_empty() && mesh.steps.is_empty() && mesh.blocked.is_empty() {
+    if mesh.is_nothing(current) {
         return None;
     }
     if desired.settled && desired.policy.drift == Drift::Report && !mesh.changes.is_empty() {
@@ -140,6 +137,55 @@ fn plan_mesh(
         mesh.blocked.push(Blocked::Drifted { resources });
     }
     Some(mesh)
+}
+
+/// What the mesh says of transitions, completed by the policy.
+fn rules(current: &MeshState, wanted: Option<&DesiredMesh>, desired: &Desired) -> Rules {
+    let Some(mesh) = wanted.and_then(DesiredMesh::mesh) else {
+        return current.progress.rules.clone();
+    };
+    let own = mesh.mtls.transition.clone().unwrap_or_default();
+    Rules::of(&own.or(&desired.policy.transition))
+}
+
+impl MeshPlan {
+    /// The plan that leaves the mesh as it is.
+    pub(super) fn nothing(current: &MeshState) -> Self {
+        Self {
+            mesh: current.name.clone(),
+            generation: current.generation,
+            changes: Vec::new(),
+            steps: Vec::new(),
+            due: 0,
+            progress: Noted {
+                rules: current.progress.rules.clone(),
+                transition: current.progress.transition.clone(),
+            },
+            waiting: None,
+            authorization: Vec::new(),
+            blocked: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing to do and nothing to say.
+    fn is_nothing(&self, current: &MeshState) -> bool {
+        self.changes.is_empty()
+            && self.steps.is_empty()
+            && self.blocked.is_empty()
+            && !self.notes(current)
+    }
+
+    /// Whether the mesh notes anything else than it has.
+    fn notes(&self, current: &MeshState) -> bool {
+        self.progress.rules != current.progress.rules
+            || self.progress.transition != current.progress.transition
+    }
+
+    /// Whether there is something to write now.
+    #[must_use]
+    pub fn is_due(&self, current: &MeshState) -> bool {
+        self.due > 0 || self.notes(current)
+    }
 }
 
 /// What differs between a stored mesh and a desired one.
@@ -197,92 +243,6 @@ impl Difference {
             .changes
             .sort_by(|a, b| a.resource.cmp(&b.resource));
         difference
-    }
-}
-
-/// What is done about the differences, in order: authorities, the Mesh,
-/// deletions with dependents first, then what refers to the Mesh.
-pub(super) fn actions(
-    current: &MeshState,
-    wanted: Option<&DesiredMesh>,
-    changes: &[Change],
-    moved: Vec<ResourceKey>,
-) -> Result<Vec<Action>, Blocked> {
-    let deletes_mesh = changes
-        .iter()
-        .any(|change| change.after.is_none() && change.resource.kind == Kind::Mesh);
-    let deleted = deletion::in_order(changes);
-    let mut actions = Vec::new();
-    if deletes_mesh {
-        if !deleted.is_empty() {
-            actions.push(Action::DeleteResources(deleted));
-        }
-        actions.push(Action::DeleteMesh);
-        return Ok(actions);
-    }
-    let mut trailing = Vec::new();
-    if let Some(wanted) = wanted.filter(|wanted| wanted.mesh().is_some()) {
-        actions.extend(transition::authority_steps(current, wanted)?);
-        let write = mesh_action(current, wanted, changes);
-        // Turning mTLS off comes before anything that assumes that it is off.
-        match write {
-            Some(Action::DisableMtls) => actions.insert(0, Action::DisableMtls),
-            Some(write) => trailing.push(write),
-            None => {}
-        }
-    }
-    actions.extend(trailing);
-    if !deleted.is_empty() {
-        actions.push(Action::DeleteResources(deleted));
-    }
-    let written: Vec<ResourceKey> = changes
-        .iter()
-        .filter(|change| change.after.is_some() && change.resource.kind != Kind::Mesh)
-        .map(|change| change.resource.clone())
-        .collect();
-    if !written.is_empty() {
-        actions.push(Action::WriteResources(written));
-    }
-    if !moved.is_empty() {
-        actions.push(Action::RecordOrigin(moved));
-    }
-    Ok(actions)
-}
-
-/// How the Mesh resource itself changes.
-fn mesh_action(current: &MeshState, wanted: &DesiredMesh, changes: &[Change]) -> Option<Action> {
-    let key = ResourceKey::mesh(&current.name);
-    changes.iter().find(|change| change.resource == key)?;
-    let after = wanted.mesh()?;
-    let Some(before) = current.mesh() else {
-        return Some(Action::CreateMesh);
-    };
-    Some(match (before.mtls.enabled, after.mtls.enabled) {
-        (false, true) => Action::EnableMtls,
-        (true, false) => Action::DisableMtls,
-        _ if before.mtls.ca.kind() != after.mtls.ca.kind() => Action::ChangeCa,
-        _ => Action::UpdateMesh,
-    })
-}
-
-pub(super) fn number(actions: Vec<Action>) -> Vec<Step> {
-    (1..)
-        .zip(actions)
-        .map(|(number, action)| Step {
-            number,
-            risk: risk(&action),
-            action,
-            waits_for: None,
-        })
-        .collect()
-}
-
-fn risk(action: &Action) -> Risk {
-    match action {
-        Action::DisableMtls => Risk::Plaintext,
-        Action::EnableMtls => Risk::Disruptive,
-        Action::RevokeAuthority(_) | Action::DeleteMesh => Risk::Destructive,
-        _ => Risk::None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Action, AuthorityRef, Blocked, MeshPlan, Plan, Risk, Step, Verdict};
 use crate::ca::CertificateInfo;
-use crate::model::{DataplaneId, ResourceKey, count};
+use crate::model::{DataplaneId, Posture, ResourceKey, count};
 
 /// The most names that a sentence lists.
 const MAX_NAMES: usize = 5;
@@ -19,7 +19,19 @@ impl Action {
             Self::PrepareAuthority(_) => "prepareAuthority",
             Self::ActivateAuthority { .. } => "activateAuthority",
             Self::RetireAuthority(_) => "retireAuthority",
+            Self::DrainConnections => "drainConnections",
+            Self::WithdrawAuthority(_) => "withdrawAuthority",
             Self::RevokeAuthority(_) => "revokeAuthority",
+            Self::Secure { from, to } => match (from < to, to) {
+                (true, Posture::Identified) => "giveIdentities",
+                (true, Posture::Encrypting) => "openMtls",
+                (true, Posture::Strict) => "requireMtls",
+                (true, _) | (false, Posture::Encrypting) => "acceptBoth",
+                (false, Posture::Permissive) => "openPlaintext",
+                (false, Posture::Identified) => "acceptPlaintext",
+                (false, _) => "withdrawIdentities",
+            },
+            Self::Confirm => "confirm",
             Self::CreateMesh => "createMesh",
             Self::UpdateMesh => "updateMesh",
             Self::ChangeCa => "changeCa",
@@ -68,20 +80,33 @@ impl fmt::Display for Action {
                 list(f, reissues)
             }
             Self::RetireAuthority(authority) => write!(f, "stop signing with {authority}"),
-            Self::RevokeAuthority(authority) => {
-                write!(
-                    f,
-                    "drop {authority} from the trust bundle and destroy its key"
-                )
+            Self::DrainConnections => f.write_str(
+                "drain: connections that an earlier authority authenticated end, and are opened anew",
+            ),
+            Self::WithdrawAuthority(authority) => {
+                write!(f, "drop {authority} from the trust bundle")
             }
+            Self::RevokeAuthority(authority) => write!(f, "destroy the key of {authority}"),
+            Self::Secure { from, to } => f.write_str(match (from < to, to) {
+                (true, Posture::Identified) => "give proxies their certificates and whom to trust",
+                (true, Posture::Encrypting) => {
+                    "outbounds open mTLS: what no permission allows is denied from here on"
+                }
+                (true, Posture::Strict) => "inbounds accept mTLS only",
+                (true, _) | (false, Posture::Encrypting) => "inbounds accept plaintext and mTLS",
+                (false, Posture::Permissive) => "outbounds open plaintext",
+                (false, Posture::Identified) => "inbounds accept plaintext only",
+                (false, _) => "give proxies no certificates any more",
+            }),
+            Self::Confirm => f.write_str("see that every proxy has it"),
             Self::CreateMesh => f.write_str("create the mesh"),
             Self::UpdateMesh => f.write_str("update the mesh"),
-            Self::ChangeCa => f.write_str("change the CA while mTLS is disabled"),
+            Self::ChangeCa => f.write_str("change the CA"),
             Self::EnableMtls => {
-                f.write_str("enable mTLS: what no permission allows is denied from here on")
+                f.write_str("enable mTLS")
             }
             Self::DisableMtls => {
-                f.write_str("disable mTLS: traffic is plaintext and permitted from here on")
+                f.write_str("disable mTLS: traffic becomes plaintext, and all of it is permitted")
             }
             Self::WriteResources(resources) => {
                 f.write_str("write ")?;

@@ -13,7 +13,7 @@ use super::{Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError};
 use crate::clock;
 use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
-use crate::plan::{self, Action, MeshPlan, Plan};
+use crate::plan::{self, Action, Circumstances, MeshPlan, Plan};
 use crate::source::{Head, Repository};
 use crate::state;
 use crate::store::{StoreError, WriteError};
@@ -177,7 +177,12 @@ impl Reconciler {
             Scope::Everything => None,
             Scope::Meshes(meshes) => Some(meshes),
         };
-        plan::plan_within(scope, &self.current, desired, &evidence, clock::now())
+        let given = Circumstances {
+            evidence: &evidence,
+            issuing: self.parts.issuing,
+            now: clock::now(),
+        };
+        plan::plan_within(scope, &self.current, desired, given)
     }
 
     /// Applies every mesh that is not blocked, and returns those that someone

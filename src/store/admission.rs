@@ -10,8 +10,10 @@ use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
-    MeshState, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Timestamp,
+    MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Timestamp,
 };
+
+use crate::transition::{Key, Move, Situation, Witness};
 
 pub use refusal::Refusal;
 
@@ -44,7 +46,7 @@ pub fn needs_evidence(write: &MeshWrite) -> bool {
     write.operations.iter().any(|operation| {
         matches!(
             operation,
-            Operation::MoveAuthority(_, AuthorityState::Revoked { .. })
+            Operation::MoveAuthority(..) | Operation::Secure(_) | Operation::Drain
         )
     })
 }
@@ -65,12 +67,16 @@ pub(super) fn decide<'a>(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Result<Admitted<'a>, Refusal> {
-    let mut draft = Admitted {
+    let mut draft = Draft {
+        is_new: current.mesh().is_none(),
+        situation: Situation::of(current),
         next: MeshState {
             name: write.mesh.clone(),
             ..current.clone()
         },
         keys: BTreeMap::new(),
+        evidence,
+        now,
     };
     for operation in &write.operations {
         draft.perform(operation)?;
@@ -82,17 +88,32 @@ pub(super) fn decide<'a>(
                 mesh: write.mesh.clone(),
             });
         }
-        draft.next = MeshState::absent(write.mesh.clone());
-        return Ok(draft);
+        return Ok(Admitted {
+            next: MeshState::absent(write.mesh.clone()),
+            keys: draft.keys,
+        });
     }
-    whole(&draft.next)?;
-    same_ca(current, &draft.next)?;
-    signed_as_chosen(current, &draft.next)?;
-    nobody_cut_off(current, &draft.next, evidence, now)?;
-    Ok(draft)
+    let next = draft.settle();
+    whole(&next)?;
+    signed_as_chosen(current, &next)?;
+    Ok(Admitted {
+        next,
+        keys: draft.keys,
+    })
 }
 
-impl<'a> Admitted<'a> {
+/// A write that is being judged, one operation after the other.
+struct Draft<'a, 'e> {
+    /// Whether there was no Mesh before.
+    is_new: bool,
+    situation: Situation,
+    next: MeshState,
+    keys: BTreeMap<AuthorityId, &'a SealedKey>,
+    evidence: &'e Evidence,
+    now: Timestamp,
+}
+
+impl<'a> Draft<'a, '_> {
     fn perform(&mut self, operation: &'a Operation) -> Result<(), Refusal> {
         match operation {
             Operation::PutResource(stored) => self.put(stored),
@@ -104,7 +125,49 @@ impl<'a> Admitted<'a> {
             Operation::AddAuthority(authority, key) => self.add(authority, key),
             Operation::MoveAuthority(id, to) => self.advance(*id, *to),
             Operation::ForgetAuthority(id) => self.forget(*id),
+            Operation::Secure(posture) => self.secure(*posture),
+            Operation::Drain => self.make(Move::Drain),
+            Operation::Note(rules, transition) => {
+                self.next.progress.rules = rules.clone();
+                self.next.progress.transition = transition.as_deref().cloned();
+                Ok(())
+            }
         }
+    }
+
+    /// Makes a move that is legal and of which all is proven that it needs.
+    fn make(&mut self, step: Move) -> Result<(), Refusal> {
+        let gate = self.situation.gate(step)?;
+        let awaited = self.witness().awaited(gate, &self.situation.marks);
+        if !awaited.is_empty() {
+            return Err(Refusal::Unproven { gate, awaited });
+        }
+        self.situation.make(step);
+        Ok(())
+    }
+
+    /// A mesh that is new has no connections: it starts as it is to be.
+    fn secure(&mut self, to: Posture) -> Result<(), Refusal> {
+        if self.situation.posture == to {
+            return Ok(());
+        }
+        if !self.is_new {
+            return self.make(Move::Secure(to));
+        }
+        if to.has_identities() && self.situation.active().is_none() {
+            return Err(Refusal::NoActiveAuthority);
+        }
+        self.situation.make(Move::Secure(to));
+        Ok(())
+    }
+
+    /// The mesh with what the moves have made of it.
+    fn settle(&self) -> MeshState {
+        let mut next = self.next.clone();
+        next.progress.posture = self.situation.posture;
+        next.progress.marks = self.situation.marks;
+        next.progress.drained = self.situation.drained;
+        next
     }
 
     fn own(&self, key: &ResourceKey) -> Result<(), Refusal> {
@@ -150,6 +213,7 @@ impl<'a> Admitted<'a> {
             Some(AuthorityState::Revoked { .. }) => Err(Refusal::AlreadyRevoked { id }),
             Some(_) => Ok(()),
             None => {
+                self.make(Move::Stage(Key::of(authority)))?;
                 self.next.authorities.insert(id, authority.clone());
                 self.keys.insert(id, key);
                 Ok(())
@@ -158,22 +222,70 @@ impl<'a> Admitted<'a> {
     }
 
     fn advance(&mut self, id: AuthorityId, to: AuthorityState) -> Result<(), Refusal> {
-        let authority = self
-            .next
-            .authorities
-            .get_mut(&id)
-            .ok_or(Refusal::UnknownAuthority { id })?;
-        if authority.state.name() == to.name() {
+        let authority = self.next.authorities.get(&id);
+        let authority = authority.ok_or(Refusal::UnknownAuthority { id })?;
+        let (from, key) = (authority.state, Key::of(authority));
+        if from.name() == to.name() {
             return Ok(());
         }
-        authority.state = authority
-            .state
+        let state = from
             .become_next(to)
             .map_err(|illegal| Refusal::IllegalMove { id, illegal })?;
-        if let AuthorityState::Revoked { .. } = to {
-            self.keys.remove(&id);
+        match to {
+            AuthorityState::Prepared => self.make(Move::Prepare(key))?,
+            AuthorityState::Active => self.make(Move::Activate(key))?,
+            AuthorityState::Retiring { .. } => self.make(Move::Retire(key))?,
+            AuthorityState::Staged => self.withdraw(id, key)?,
+            AuthorityState::Revoked { .. } => {
+                if from.is_trusted() {
+                    self.withdraw(id, key)?;
+                }
+                self.make(Move::Revoke(key))?;
+                self.keys.remove(&id);
+            }
+        }
+        if let Some(authority) = self.next.authorities.get_mut(&id) {
+            authority.state = state;
         }
         Ok(())
+    }
+
+    fn withdraw(&mut self, id: AuthorityId, key: Key) -> Result<(), Refusal> {
+        self.nobody_cut_off(id)?;
+        self.make(Move::Withdraw(key))
+    }
+
+    /// While connections are secured, no authority leaves the trust bundle that
+    /// a proxy's unexpired leaf needs, whatever else is said about it.
+    fn nobody_cut_off(&self, id: AuthorityId) -> Result<(), Refusal> {
+        if self.situation.posture == Posture::Plaintext {
+            return Ok(());
+        }
+        let witness = self.witness();
+        let proxies = self.evidence.values();
+        let dataplanes: Vec<DataplaneId> = proxies
+            .filter(|proxy| proxy.leaf_issuer == Some(id))
+            .filter(|proxy| proxy.leaf_not_after.is_none_or(|end| end > self.now))
+            .filter(|proxy| !witness.is_passed_over(proxy))
+            .map(|proxy| &proxy.dataplane)
+            .filter(|it| it.mesh == self.next.name && self.next.dataplane(&it.name).is_some())
+            .cloned()
+            .collect();
+        if dataplanes.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::StillInUse { id, dataplanes })
+    }
+
+    fn witness(&self) -> Witness<'_> {
+        let progress = &self.next.progress;
+        Witness {
+            mesh: &self.next,
+            evidence: self.evidence,
+            rules: &progress.rules,
+            approved: progress.transition.as_ref().map(|it| &it.approved),
+            now: self.now,
+        }
     }
 
     fn forget(&mut self, id: AuthorityId) -> Result<(), Refusal> {
@@ -190,12 +302,12 @@ impl<'a> Admitted<'a> {
 
 /// What holds in every mesh, whatever it was before.
 fn whole(next: &MeshState) -> Result<(), Refusal> {
-    let Some(mesh) = next.mesh() else {
+    if next.mesh().is_none() {
         return Err(Refusal::WithoutMesh {
             mesh: next.name.clone(),
             dependents: next.resources.keys().cloned().collect(),
         });
-    };
+    }
     let mut active = next
         .authorities
         .values()
@@ -205,45 +317,25 @@ fn whole(next: &MeshState) -> Result<(), Refusal> {
             first: first.id,
             second: second.id,
         }),
-        (None, _) if mesh.mtls.enabled => Err(Refusal::NoActiveAuthority),
+        (None, _) if next.progress.posture.has_identities() => Err(Refusal::NoActiveAuthority),
         _ => Ok(()),
     }
 }
 
-/// While mTLS is enabled, `mtls.ca` chooses the authority that it chose before.
-fn same_ca(current: &MeshState, next: &MeshState) -> Result<(), Refusal> {
-    let (Some(before), Some(after)) = (current.mesh(), next.mesh()) else {
-        return Ok(());
-    };
-    if !before.mtls.enabled || before.mtls.ca == after.mtls.ca {
-        return Ok(());
-    }
-    match (current.active_authority(), next.active_authority()) {
-        (Some(old), Some(new)) if old.id == new.id && chooses(next, &after.mtls.ca, new) => Ok(()),
-        _ => Err(Refusal::CaChangeForbidden),
-    }
-}
-
-/// While mTLS is enabled, the authority that signs is the one that `mtls.ca` chooses.
+/// While mTLS is enabled, only the authority that `mtls.ca` chooses comes to sign.
 fn signed_as_chosen(current: &MeshState, next: &MeshState) -> Result<(), Refusal> {
     let (Some(mesh), Some(active)) = (next.mesh(), next.active_authority()) else {
         return Ok(());
     };
-    if !mesh.mtls.enabled || chooses(next, &mesh.mtls.ca, active) {
-        Ok(())
-    } else if is_enabled(current) {
-        Err(Refusal::CaChangeForbidden)
-    } else {
-        Err(Refusal::OtherActive {
-            id: active.id,
-            origin: active.origin.clone(),
-            ca: mesh.mtls.ca.clone(),
-        })
+    let signed = current.active_authority().map(|it| it.id) == Some(active.id);
+    if !mesh.mtls.enabled || signed || chooses(next, &mesh.mtls.ca, active) {
+        return Ok(());
     }
-}
-
-fn is_enabled(state: &MeshState) -> bool {
-    state.mesh().is_some_and(|mesh| mesh.mtls.enabled)
+    Err(Refusal::OtherActive {
+        id: active.id,
+        origin: active.origin.clone(),
+        ca: mesh.mtls.ca.clone(),
+    })
 }
 
 /// Whether `authority` is what `ca` chooses. Where the ProvidedCa is not
@@ -287,38 +379,4 @@ fn certificate(state: &MeshState, name: &ResourceName) -> Option<AuthorityId> {
         Resource::ProvidedCa(ca) => CertificateInfo::from_pem(&ca.cert).ok().map(|info| info.id),
         _ => None,
     }
-}
-
-/// While mTLS stays enabled, no authority leaves the trust bundle that a
-/// proxy's unexpired leaf needs.
-fn nobody_cut_off(
-    current: &MeshState,
-    next: &MeshState,
-    evidence: &Evidence,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    if !is_enabled(current) || !is_enabled(next) {
-        return Ok(());
-    }
-    let trusted = |state: &MeshState, id: &AuthorityId| {
-        let authority = state.authorities.get(id);
-        authority.is_some_and(|authority| authority.state.is_trusted())
-    };
-    for &id in current.authorities.keys() {
-        if !trusted(current, &id) || trusted(next, &id) {
-            continue;
-        }
-        let dataplanes: Vec<DataplaneId> = evidence
-            .values()
-            .filter(|proxy| proxy.leaf_issuer == Some(id))
-            .filter(|proxy| proxy.leaf_not_after.is_none_or(|end| end > now))
-            .map(|proxy| &proxy.dataplane)
-            .filter(|proxy| proxy.mesh == next.name && next.dataplane(&proxy.name).is_some())
-            .cloned()
-            .collect();
-        if !dataplanes.is_empty() {
-            return Err(Refusal::StillInUse { id, dataplanes });
-        }
-    }
-    Ok(())
 }

@@ -104,6 +104,8 @@ fn touched(write: &MeshWrite) -> (BTreeSet<ResourceKey>, BTreeSet<AuthorityId>) 
             Operation::MoveAuthority(id, _) | Operation::ForgetAuthority(id) => {
                 authorities.insert(*id);
             }
+            // Stands in the mesh's own row.
+            Operation::Secure(_) | Operation::Drain | Operation::Note(..) => {}
         }
     }
     (resources, authorities)

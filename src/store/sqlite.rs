@@ -216,7 +216,8 @@ impl Store for SqliteStore {
         let scrub = difference.destroys_keys() || (!exists && !current.authorities.is_empty());
         let mut rows = write::Rows::new(&self.place, &mut transaction, name);
         if exists {
-            rows.write(generation, &difference).await?;
+            rows.write(generation, &admitted.next.progress, &difference)
+                .await?;
         } else {
             rows.delete_all().await?;
         }

@@ -8,8 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use windlass::ca::Issuing;
 use windlass::manifest;
 use windlass::model::{DataplaneId, Desired, Evidence, ProxyEvidence, Timestamp};
+use windlass::plan::Circumstances;
 use windlass::plan::{self, Plan, render};
 
 const REVISION: &str = "main@sha1:0123456789abcdef0123456789abcdef01234567";
@@ -59,7 +61,15 @@ fn plan_of(case: &Path) -> Plan {
     let mut wanted = desired(&case.join("desired"));
     wanted.settled = false;
     let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
-    plan::plan(&current, &wanted, &evidence(case, now), now)
+    plan::plan(
+        &current,
+        &wanted,
+        Circumstances {
+            evidence: &evidence(case, now),
+            issuing: Issuing::default(),
+            now,
+        },
+    )
 }
 
 fn desired(folder: &Path) -> Desired {

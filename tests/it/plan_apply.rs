@@ -8,10 +8,12 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 use windlass::apply::{Applier, OpenedKeys};
 use windlass::ca::CertificateInfo;
+use windlass::ca::Issuing;
 use windlass::manifest;
 use windlass::model::{
     AuthorityOrigin, AuthorityState, Current, Desired, Evidence, MeshState, PrivateKey, Timestamp,
 };
+use windlass::plan::Circumstances;
 use windlass::plan::{self, Blocked};
 use windlass::store::Store;
 use windlass::store::encryption::Vault;
@@ -127,7 +129,15 @@ pub(super) async fn reconcile(
 ) -> Vec<Blocked> {
     let now = Timestamp::from_unix_seconds(1_780_000_000);
     let before = store.load().await.unwrap();
-    let plan = plan::plan(&before, desired, &Evidence::new(), now);
+    let plan = plan::plan(
+        &before,
+        desired,
+        Circumstances {
+            evidence: &Evidence::new(),
+            issuing: Issuing::default(),
+            now,
+        },
+    );
     let mut blocked = plan.blocked.clone();
     for mesh in &plan.meshes {
         if mesh.is_blocked() {
@@ -147,7 +157,15 @@ pub(super) async fn reconcile(
         }
     }
     let after = store.load().await.unwrap();
-    let again = plan::plan(&after, desired, &Evidence::new(), now);
+    let again = plan::plan(
+        &after,
+        desired,
+        Circumstances {
+            evidence: &Evidence::new(),
+            issuing: Issuing::default(),
+            now,
+        },
+    );
     if blocked.is_empty() {
         assert!(!again.has_changes(), "something is left to do: {again:#?}");
         assert!(

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 use windlass::apply::{Applier, OpenedKeys};
+use windlass::ca::Issuing;
 use windlass::manifest;
 use windlass::model::{
     Evidence, Kind, MeshName, MeshState, Origin, ResourceKey, StoredResource, Timestamp,
 };
+use windlass::plan::Circumstances;
 use windlass::plan::{Blocked, Call, CallRefused, plan_call};
 use windlass::store::Store;
 use windlass::store::encryption::Vault;
@@ -93,7 +95,16 @@ fn of_api(mesh: &MeshState) -> Resources {
 async fn make(store: &MemoryStore, vault: &Vault, call: &Call) -> Result<(), CallRefused> {
     let before = demo(store).await;
     let wanted = call.desired(&before, &Evidence::new())?;
-    let plan = plan_call(&before, call, &wanted)?;
+    let plan = plan_call(
+        &before,
+        call,
+        &wanted,
+        Circumstances {
+            evidence: &Evidence::new(),
+            issuing: Issuing::default(),
+            now: Timestamp::from_unix_seconds(1_780_000_000),
+        },
+    )?;
     if !plan.steps.is_empty() {
         let applier = Applier {
             store,
@@ -123,7 +134,20 @@ async fn make(store: &MemoryStore, vault: &Vault, call: &Call) -> Result<(), Cal
     assert_eq!(stored, expected.as_ref());
     if call.after.is_some() {
         let wanted = call.desired(&after, &Evidence::new())?;
-        assert_eq!(plan_call(&after, call, &wanted)?.steps, []);
+        assert_eq!(
+            plan_call(
+                &after,
+                call,
+                &wanted,
+                Circumstances {
+                    evidence: &Evidence::new(),
+                    issuing: Issuing::default(),
+                    now: Timestamp::from_unix_seconds(1_780_000_000),
+                }
+            )?
+            .steps,
+            []
+        );
     }
     Ok(())
 }
@@ -180,7 +204,7 @@ fn the_plan_of_a_commit_counts_with_the_permissions_of_calls() {
         make(&store, &vault, &call).await.unwrap();
         let current = store.load().await.unwrap();
         let now = Timestamp::from_unix_seconds(1_780_000_000);
-        let plan = windlass::plan::plan(&current, &commit(&[]), &Evidence::new(), now);
+        let plan = windlass::plan::plan(&current, &commit(&[]), Circumstances { evidence: &Evidence::new(), issuing: Issuing::default(), now });
         assert_eq!(plan.meshes[0].changes.len(), 1);
         assert_eq!(plan.meshes[0].authorization, []);
     });

@@ -79,7 +79,6 @@ macro_rules! contract {
             authorities::a_mesh_goes_with_its_authorities_keys_and_evidence
             authorities::meshes_that_share_a_certificate_have_a_key_each
             authorities::an_authority_is_kept_while_a_proxy_holds_its_leaf
-            authorities::the_ca_does_not_change_while_mtls_is_enabled
             kept::of_several_secrets_of_one_name_all_get_the_first
             kept::secrets_are_found_by_prefix_and_forgotten
             kept::evidence_is_replaced_and_goes_with_its_dataplane

@@ -4,6 +4,7 @@ use crate::model::{
     AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, IllegalMove, MeshName,
     ResourceKey,
 };
+use crate::transition::{Awaited, Gate, Illegal};
 
 /// Why a write was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,12 +108,17 @@ pub enum Refusal {
         /// What the Mesh asks for.
         ca: CaSpec,
     },
-    /// The CA would change under running connections. The message is pinned.
-    #[error(
-        "Changing CA when mTLS is enabled is forbidden. \
-         Disable mTLS first and then change the CA"
-    )]
-    CaChangeForbidden,
+    /// A step that is not legal from the present state.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// A step for which proxies have not acknowledged what it needs.
+    #[error("the step waits for {gate}; {} yet to do so", list_awaited(awaited))]
+    Unproven {
+        /// What it needs.
+        gate: Gate,
+        /// The proxies that have not, in the order of their names.
+        awaited: Vec<Awaited>,
+    },
     /// Proxies hold leaves that nobody would trust any more.
     #[error(
         "authority {id} cannot leave the trust bundle: {} still hold a leaf of it; \
@@ -125,6 +131,12 @@ pub enum Refusal {
         /// Which proxies, in the order of their names.
         dataplanes: Vec<DataplaneId>,
     },
+}
+
+fn list_awaited(awaited: &[Awaited]) -> String {
+    let verb = if awaited.len() == 1 { "has" } else { "have" };
+    let dataplanes: Vec<_> = awaited.iter().map(|it| &it.dataplane).collect();
+    format!("{} {verb}", list(&dataplanes))
 }
 
 /// Lists the first few of `items`, and counts the rest.

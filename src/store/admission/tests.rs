@@ -6,7 +6,6 @@ use crate::model::{
     ProvidedCa, ProxyEvidence, Role, SpkiId,
 };
 
-mod ca_change;
 mod sequences;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -283,14 +282,6 @@ fn with_mtls_exactly_the_chosen_authority_is_active() {
         ca: builtin(),
     };
     assert_eq!(other, Some(expected));
-}
-
-#[test]
-fn the_message_about_the_ca_is_pinned() {
-    assert_eq!(
-        Refusal::CaChangeForbidden.to_string(),
-        "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA"
-    );
 }
 
 #[test]

@@ -19,7 +19,10 @@ use crate::store::StoreError;
 /// "Wind": marks the file as Windlass's (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x5769_6e64;
 /// The schemas, oldest first. `PRAGMA user_version` counts those that are in place.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/sqlite/0001_first.sql"),
+    include_str!("../migrations/sqlite/0002_progress.sql"),
+];
 /// How long a lock of another process is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call waits for a connection, which is for other calls.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::Place;
 use crate::model::{
-    Authority, Evidence, Generation, HistoryEntry, MeshName, MeshState, ProxyEvidence, Resource,
-    ResourceKey, SourceName, SourceStatus, StoredResource,
+    Authority, Evidence, Generation, HistoryEntry, MeshName, MeshState, Posture, Progress,
+    ProxyEvidence, Resource, ResourceKey, SourceName, SourceStatus, StoredResource,
 };
 use crate::store::StoreError;
 
@@ -81,14 +81,46 @@ pub(super) async fn mesh(
     let rows: Result<Vec<(String, String)>, _> =
         sqlx::query_as("SELECT id, document FROM authority WHERE mesh = ?")
             .bind(name.as_str())
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await;
     for (id, document) in rows.map_err(|error| place.failed("read authorities", error))? {
         let authority: Authority =
             place.decode(|| format!("authority {id} of mesh {name}"), &document)?;
         state.authorities.insert(authority.id, authority);
     }
+    let progress = progress(place, connection, name).await?;
+    state.progress = progress.unwrap_or_else(|| stands_as_it_says(&state));
     Ok(state)
+}
+
+async fn progress(
+    place: &Place,
+    connection: &mut SqliteConnection,
+    name: &MeshName,
+) -> Result<Option<Progress>, StoreError> {
+    let row: Result<Option<(Option<String>,)>, _> =
+        sqlx::query_as("SELECT progress FROM mesh WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(connection)
+            .await;
+    let row = row.map_err(|error| place.failed("read a mesh", error))?;
+    let document = row.and_then(|(progress,)| progress);
+    document
+        .map(|document| place.decode(|| format!("progress of mesh {name}"), &document))
+        .transpose()
+}
+
+/// A mesh that was written before meshes noted how they stand.
+fn stands_as_it_says(state: &MeshState) -> Progress {
+    let enabled = state.mesh().is_some_and(|mesh| mesh.mtls.enabled);
+    Progress {
+        posture: if enabled {
+            Posture::Strict
+        } else {
+            Posture::Plaintext
+        },
+        ..Progress::default()
+    }
 }
 
 #[derive(sqlx::FromRow)]

@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::Place;
 use crate::model::{
-    Authority, Generation, HistoryEntry, MeshName, ProxyEvidence, SealedKey, SourceStatus,
+    Authority, Generation, HistoryEntry, MeshName, Progress, ProxyEvidence, SealedKey, SourceStatus,
 };
 use crate::store::StoreError;
 use crate::store::difference::{Difference, KeyChange};
@@ -52,14 +52,17 @@ impl<'a> Rows<'a> {
     pub(super) async fn write(
         &mut self,
         generation: Generation,
+        progress: &Progress,
         difference: &Difference<'_>,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO mesh (name, generation) VALUES (?, ?) \
-             ON CONFLICT DO UPDATE SET generation = excluded.generation",
+            "INSERT INTO mesh (name, generation, progress) VALUES (?, ?, ?) \
+             ON CONFLICT DO UPDATE SET \
+             generation = excluded.generation, progress = excluded.progress",
         )
         .bind(self.mesh.as_str())
         .bind(to_integer(generation))
+        .bind(self.place.encode(progress)?)
         .execute(&mut *self.connection)
         .await
         .map_err(|error| self.place.failed("write a mesh", error))?;

@@ -95,6 +95,11 @@ impl Feeder {
                     }
                 }
             };
+            if self.target.has_changed().is_ok_and(|changed| changed) {
+                // It was superseded while the leaf was made.
+                has_turn = false;
+                continue;
+            }
             self.publish(&view, last.as_ref());
             has_turn = tokio::select! {
                 changed = self.target.changed() => {

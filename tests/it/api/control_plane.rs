@@ -15,11 +15,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use windlass::api::{ApiContext, Writer, WriterParts, serve_admin, serve_api, serve_diagnostics};
 use windlass::ca;
+use windlass::ca::Issuing;
 use windlass::config::{self, Overrides};
 use windlass::model::{
     Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Digest, Evidence,
-    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, PrivateKey, ProxyEvidence,
-    Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
+    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, PrivateKey, Progress,
+    ProxyEvidence, Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 use windlass::state::Serving;
@@ -106,7 +107,10 @@ impl ControlPlane {
             serving: serving.clone(),
             evidence: Arc::new(evidence),
             written: Arc::default(),
-            leaf_lifetime: config.ca.leaf_lifetime,
+            issuing: Issuing {
+                leaf_lifetime: config.ca.leaf_lifetime,
+                ..Issuing::default()
+            },
         });
         let ctx = ApiContext {
             serving,
@@ -186,6 +190,7 @@ fn mesh(
             .into_iter()
             .map(|authority| (authority.id, authority))
             .collect(),
+        progress: Progress::default(),
     };
     (name, Arc::new(state))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass::clock;
-use windlass::model::{CaSpec, Generation, Kind, ProxyEvidence};
+use windlass::model::{Generation, Kind, ProxyEvidence};
 use windlass::store::admission::Refusal;
 use windlass::store::{Operation, Store, WriteError, Written};
 
@@ -163,37 +163,4 @@ pub(super) async fn an_authority_is_kept_while_a_proxy_holds_its_leaf<S: Store>(
     };
     store.record_evidence(&[expired.into()]).await.unwrap();
     change(&store, "demo", revoke).await.unwrap();
-}
-
-pub(super) async fn the_ca_does_not_change_while_mtls_is_enabled<S: Store>(
-    make: impl AsyncFn() -> S,
-) {
-    let store = make().await;
-    create_secure(&store, "demo").await;
-    let named = || CaSpec::Provided {
-        name: Some("root".parse().unwrap()),
-    };
-    let change_ca = |enabled| {
-        vec![
-            put(provided("demo", "root")),
-            put(mesh_with("demo", enabled, named())),
-            add("demo", "root"),
-            advance("root", PREPARED),
-            advance("builtin", retiring()),
-            advance("root", ACTIVE),
-            advance("builtin", revoked()),
-        ]
-    };
-    for enabled in [true, false] {
-        let refused = refusal(change(&store, "demo", change_ca(enabled)).await);
-        assert_eq!(refused, Refusal::CaChangeForbidden);
-    }
-    // Disabled first, then changed, then enabled.
-    let disable = vec![put(mesh_with("demo", false, CaSpec::default()))];
-    change(&store, "demo", disable).await.unwrap();
-    change(&store, "demo", change_ca(false)).await.unwrap();
-    let enable = vec![put(mesh_with("demo", true, named()))];
-    let mesh = change(&store, "demo", enable).await.unwrap().mesh.unwrap();
-    assert_eq!(mesh.active_authority().unwrap().id, id("root"));
-    assert_eq!(store.authority_key(&id("builtin")).await.unwrap(), None);
 }

@@ -1,0 +1,63 @@
+//! All stages to the end, and how many of them may be done now.
+
+use super::{Awaited, Gate, Goal, Situation, Stage, Witness, next};
+use crate::model::{Marks, Phase};
+
+/// More stages than any course has: from mTLS over another CA to mTLS again.
+const MOST: usize = 64;
+
+/// The way from a situation to a goal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Course {
+    /// The stages, in order, each with the marks before it.
+    pub stages: Vec<(Stage, Marks)>,
+    /// How many of them may be done now, all in one write.
+    pub due: usize,
+    /// What the next one waits for; `None` where all may be done.
+    pub waiting: Option<Waiting>,
+}
+
+/// Why a stage is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The phase that does not begin.
+    pub phase: Phase,
+    /// What is waited for.
+    pub gate: Gate,
+    /// Whether someone said to stop here, by `hold`.
+    pub held: bool,
+    /// The proxies that are waited for.
+    pub awaited: Vec<Awaited>,
+}
+
+/// Goes from `situation` to `goal` as if every gate opened, and says which of
+/// them are.
+#[must_use]
+pub fn course(situation: &Situation, goal: &Goal, witness: &Witness<'_>) -> Course {
+    let mut course = Course::default();
+    let mut situation = situation.clone();
+    while course.stages.len() < MOST
+        && let Some(stage) = next(&situation, goal)
+    {
+        if course.waiting.is_none() {
+            let held = witness.rules.hold == Some(stage.phase);
+            let awaited = witness.awaited(stage.gate, &situation.marks);
+            if held || !awaited.is_empty() {
+                course.waiting = Some(Waiting {
+                    phase: stage.phase,
+                    gate: stage.gate,
+                    held,
+                    awaited,
+                });
+            } else {
+                course.due += 1;
+            }
+        }
+        let marks = situation.marks;
+        for step in &stage.moves {
+            situation.make(*step);
+        }
+        course.stages.push((stage, marks));
+    }
+    course
+}

@@ -62,7 +62,7 @@ async fn a_pause_saves_up_no_turns() {
     for _ in 0..11 {
         pace.clone().turn().await;
     }
-    assert!(start.elapsed() > Duration::from_secs(1) - LAG - LAG);
+    assert!(start.elapsed() + 2 * LAG > Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,6 +74,6 @@ async fn a_high_pace_is_kept_though_timers_are_coarse() {
     }
     let took = start.elapsed();
     let expected = Duration::from_secs(2);
-    assert!(took > expected - LAG - LAG, "{took:?}");
-    assert!(took < expected + LAG + LAG, "{took:?}");
+    assert!(took + 2 * LAG > expected, "{took:?}");
+    assert!(took < expected + 2 * LAG, "{took:?}");
 }

@@ -33,6 +33,8 @@
 //!   (TCP has no request to wait for). All drains of Envoy's end so, and so does
 //!   `max_downstream_connection_duration` of the TCP proxy, which would
 //!   besides do it over and over without a change of authority.
+//! - What is counted under a `stat_prefix` goes with the last filter chain
+//!   that has it: `inbound_plaintext.<service>` begins at 0 with each window.
 //! - A cluster that is replaced (outbounds open TLS, or no longer) closes
 //!   nothing: connections of the old one go on until the chain that accepted
 //!   them goes.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet, block_in_place};
 use windlass::dataplane::bootstrap::{AdminAddress, BootstrapParams, Protocol, bootstrap_over};
 use windlass::model::Posture;
@@ -25,6 +26,8 @@ struct Seen {
     answered: AtomicU64,
     /// Connections that lasted until the proxy closed them.
     ended: AtomicU64,
+    /// That one of these has risen.
+    more: Notify,
 }
 
 /// Opens a connection, says something and waits for the answer.
@@ -52,6 +55,7 @@ async fn many(address: Arc<str>, seen: Arc<Seen>) {
             let answer = tokio::time::timeout(DEADLINE, ask(&address)).await;
             drop(answer.expect("an answer in time").expect("an answer"));
             seen.answered.fetch_add(1, Ordering::SeqCst);
+            seen.more.notify_one();
         });
         while let Some(result) = asked.try_join_next() {
             result.expect("a connection");
@@ -67,6 +71,7 @@ async fn long(address: Arc<str>, seen: Arc<Seen>) {
         let end = stream.read_line(&mut line).await;
         assert_eq!(end.expect("an end without a reset"), 0, "{line}");
         seen.ended.fetch_add(1, Ordering::SeqCst);
+        seen.more.notify_one();
     }
 }
 
@@ -187,7 +192,7 @@ impl Case {
                         client.await.expect("a client that goes on");
                     }
                 }
-                tokio::time::sleep(PAUSE).await;
+                self.seen.more.notified().await;
             }
         };
         tokio::time::timeout(DEADLINE, waiting).await.unwrap();

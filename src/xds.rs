@@ -34,7 +34,7 @@ pub use evidence::EvidenceBoard;
 pub use metrics::XdsMetrics;
 pub use tls::ServerIdentity;
 
-use crate::ca::LeafKey;
+use crate::ca::{Issuing, LeafKey};
 use crate::clock;
 use crate::state::Watch;
 use crate::store::Store;
@@ -76,9 +76,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// How leaves are made.
 #[derive(Debug, Clone, Copy)]
 pub struct XdsConfig {
-    /// How long a leaf lives.
-    pub leaf_lifetime: Duration,
-    /// The kind of its key.
+    /// How long a leaf lives, and how many are reissued per second.
+    pub issuing: Issuing,
+    /// The kind of a leaf's key.
     pub leaf_key: LeafKey,
 }
 
@@ -128,7 +128,12 @@ pub async fn serve(
         metrics,
     } = parts;
     let rng = StdRng::from_os_rng();
-    let leaves = Arc::new(LeafCache::new(config.leaf_lifetime, config.leaf_key, rng));
+    let leaves = Arc::new(LeafCache::new(
+        config.issuing,
+        config.leaf_key,
+        rng,
+        metrics.reissues_waiting.clone(),
+    ));
     let index = Arc::new(Index::new(state.clone(), leaves.clone()));
     let xds = Xds(Arc::new(Shared {
         index: index.clone(),

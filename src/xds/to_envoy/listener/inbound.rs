@@ -8,6 +8,36 @@
 //! closed then. That is how a permission that is withdrawn ends the connections
 //! that it had allowed, and how a drain ends those that were authenticated
 //! under an authority that goes: the guarded chain changes its name.
+//!
+//! Measured on Envoy 1.40 with 200 new connections a second and a drain time
+//! of 2 s, through every posture up and down and a drain in between:
+//!
+//! - No new connection is refused or fails at any change.
+//! - Between both and mTLS only, and at a drain, the update is in place: new
+//!   connections meet the new chains within milliseconds, and connections of
+//!   the guarded chain that is in both go on.
+//! - The TLS inspector is no part of a filter chain: with it or without it is
+//!   another listener. It takes over the socket with all that waits in it, and
+//!   all connections of the old one end with the drain time. Plaintext
+//!   inbounds have none all the same: clients of services that speak first
+//!   would wait for ever. Inbounds that accept only mTLS have one: they become
+//!   ones that accept both, and back, without an end to what is encrypted. It
+//!   costs them a look at the `ClientHello`; a client that is silent for
+//!   [`FIRST_WORD`] goes to the guarded chain then, as every other.
+//! - Where inbounds accept both, a plaintext client of a service that speaks
+//!   first is connected after [`FIRST_WORD`] (1.001 s); one over mTLS after
+//!   its handshake, as ever. A client whose `ClientHello` comes later than that
+//!   (1.5 s) is taken for plaintext and fails.
+//! - At the end of the drain time, Envoy closes: most clients see FIN, those
+//!   of which bytes are unread see RST, and what is under way then is lost
+//!   (TCP has no request to wait for). All drains of Envoy's end so, and so does
+//!   `max_downstream_connection_duration` of the TCP proxy, which would
+//!   besides do it over and over without a change of authority.
+//! - What is counted under a `stat_prefix` goes with the last filter chain
+//!   that has it: `inbound_plaintext.<service>` begins at 0 with each window.
+//! - A cluster that is replaced (outbounds open TLS, or no longer) closes
+//!   nothing: connections of the old one go on until the chain that accepted
+//!   them goes.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

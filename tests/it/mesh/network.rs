@@ -27,12 +27,21 @@ impl Network {
 
     /// The same with settings of the daemon.
     pub(crate) fn with(meshes: &[&str], settings: impl FnOnce(Site) -> Site) -> Self {
+        Self::serving(meshes, Echo::start, settings)
+    }
+
+    /// The same with services that are made so from their names.
+    pub(crate) fn serving(
+        meshes: &[&str],
+        start: fn(&str) -> Echo,
+        settings: impl FnOnce(Site) -> Site,
+    ) -> Self {
         let host = own_address();
         let mut services = BTreeMap::new();
         let mut files = vec![("windlass.yaml".to_owned(), String::new())];
         for (index, mesh) in (0..).zip(meshes) {
             for service in SERVICES {
-                let echo = Echo::start(&format!("{service} of {mesh}"));
+                let echo = start(&format!("{service} of {mesh}"));
                 services.insert(((*mesh).to_owned(), service.to_owned()), echo);
             }
             let ports = Ports { index };

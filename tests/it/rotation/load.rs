@@ -1,6 +1,7 @@
 //! Clients that never stop, and count.
 
 use std::fmt;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -9,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::support::echo::Talk;
 
 /// How many clients open connections.
-const CLIENTS: u32 = 16;
+const CLIENTS: u32 = 32;
 /// How often each opens one.
-const INTERVAL: Duration = Duration::from_millis(64);
+const INTERVAL: Duration = Duration::from_millis(128);
 /// How many connections are held open.
 const HELD: u32 = 6;
 /// How long a held connection is quiet between two lines.
@@ -26,6 +27,32 @@ pub(super) struct Load {
     counts: Arc<Counts>,
     started: Instant,
     clients: Vec<JoinHandle<()>>,
+}
+
+/// How a client connects.
+type Dial = fn(&str) -> Result<Talk<TcpStream>, String>;
+
+/// One client.
+struct Client {
+    dial: Dial,
+    address: String,
+    name: String,
+    stop: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+}
+
+impl Client {
+    fn dial(&self) -> Result<Talk<TcpStream>, String> {
+        (self.dial)(&self.address)
+    }
+
+    fn is_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn hears(&self, answer: &str, line: &str) -> bool {
+        answer == format!("{}: {line}", self.name)
+    }
 }
 
 #[derive(Default)]
@@ -83,22 +110,32 @@ impl Report {
 impl Load {
     /// Starts clients of `address`, which answers lines with `<name>: <line>`.
     pub(super) fn start(address: &str, name: &str) -> Self {
-        Self::of(CLIENTS, HELD, address, name)
+        Self::of((CLIENTS, HELD), Talk::open, address, name)
+    }
+
+    /// The same of a service that does not greet.
+    pub(super) fn on_silent(address: &str, name: &str) -> Self {
+        Self::of((CLIENTS, HELD), Talk::dial, address, name)
     }
 
     /// The same with so few that several are no burden.
     pub(super) fn light(address: &str, name: &str) -> Self {
-        Self::of(1, 1, address, name)
+        Self::of((1, 1), Talk::open, address, name)
     }
 
-    fn of(openers: u32, holders: u32, address: &str, name: &str) -> Self {
+    fn of((openers, holders): (u32, u32), dial: Dial, address: &str, name: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
         let started = Instant::now();
-        let client = |work: fn(&str, &str, &AtomicBool, &Counts, Instant), first: Instant| {
-            let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
-            let (address, name) = (address.to_owned(), name.to_owned());
-            thread::spawn(move || work(&address, &name, &stop, &counts, first))
+        let client = |work: fn(&Client, Instant), first: Instant| {
+            let client = Client {
+                dial,
+                address: address.to_owned(),
+                name: name.to_owned(),
+                stop: Arc::clone(&stop),
+                counts: Arc::clone(&counts),
+            };
+            thread::spawn(move || work(&client, first))
         };
         let openers = (0..openers).map(|index| client(open, started + INTERVAL * index / CLIENTS));
         let holders = (0..holders).map(|index| client(hold, started + QUIET * index / HELD));
@@ -157,27 +194,31 @@ impl Counts {
 }
 
 /// Opens one connection after the other at its pace.
-fn open(address: &str, name: &str, stop: &AtomicBool, counts: &Counts, first: Instant) {
+fn open(client: &Client, first: Instant) {
     let mut at = first;
-    while !stop.load(Ordering::Relaxed) {
+    while client.is_on() {
         thread::sleep(at.saturating_duration_since(Instant::now()));
         at += INTERVAL;
-        let answer = Talk::open(address).and_then(|mut talk| talk.say("hello"));
-        counts.opened.fetch_add(1, Ordering::Relaxed);
+        let answer = client.dial().and_then(|mut talk| talk.say("hello"));
+        client.counts.opened.fetch_add(1, Ordering::Relaxed);
         match answer {
-            Ok(answer) if answer == format!("{name}: hello") => {}
-            other => counts.fail(first, "a new connection", &format!("{other:?}")),
+            Ok(answer) if client.hears(&answer, "hello") => {}
+            other => {
+                let reason = format!("{other:?}");
+                client.counts.fail(first, "a new connection", &reason);
+            }
         }
     }
 }
 
 /// Holds one connection, and says a line now and then.
-fn hold(address: &str, name: &str, stop: &AtomicBool, counts: &Counts, first: Instant) {
+fn hold(client: &Client, first: Instant) {
     thread::sleep(first.saturating_duration_since(Instant::now()));
+    let counts = &client.counts;
     let mut open: Option<Talk<_>> = None;
-    while !stop.load(Ordering::Relaxed) {
+    while client.is_on() {
         let was_open = open.is_some();
-        let mut talk = match open.take().map_or_else(|| Talk::open(address), Ok) {
+        let mut talk = match open.take().map_or_else(|| client.dial(), Ok) {
             Ok(talk) => talk,
             Err(reason) => {
                 counts.fail(first, "a held connection", &reason);
@@ -185,7 +226,7 @@ fn hold(address: &str, name: &str, stop: &AtomicBool, counts: &Counts, first: In
             }
         };
         match talk.say("still here") {
-            Ok(answer) if answer == format!("{name}: still here") => {
+            Ok(answer) if client.hears(&answer, "still here") => {
                 counts.said.fetch_add(1, Ordering::Relaxed);
             }
             // Only one that was held before; and the next one has to do.
@@ -194,7 +235,8 @@ fn hold(address: &str, name: &str, stop: &AtomicBool, counts: &Counts, first: In
                 continue;
             }
             other => {
-                counts.fail(first, "a line on a held connection", &format!("{other:?}"));
+                let reason = format!("{other:?}");
+                counts.fail(first, "a line on a held connection", &reason);
                 continue;
             }
         }

@@ -1,11 +1,18 @@
 //! A mesh whose CA changes: the commits, and what is seen of them.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::load::Load;
 use crate::mesh::network::Network;
 use crate::support::mesh_ca::MeshCa;
 use crate::support::{Site, wait};
+
+/// How often to look at a status, which costs the machine something.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a phase may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A mesh document: its CA and its way of changing it, in YAML.
 pub(super) fn mesh(ca: &str, transition: &str) -> String {
@@ -88,7 +95,7 @@ pub(super) fn wait_until_in(network: &Network, phase: &str) -> Value {
 /// Waits until the transition has come to where `hold` stops it.
 pub(super) fn wait_until_held(network: &Network, hold: &str) -> Value {
     let message = format!("held before {hold}");
-    wait::within(std::time::Duration::from_secs(60), &message, || {
+    wait::every(LOOK, LIMIT, &message, || {
         let mesh = status(network)?;
         let conditions = mesh["conditions"].as_array().expect("conditions").iter();
         let mut messages = conditions.filter_map(|it| it["message"].as_str());
@@ -146,14 +153,19 @@ impl Stage {
 
     /// Waits for a phase that is none of these, or for the end.
     pub(super) fn next_phase(&self, seen: &[String]) -> Option<String> {
-        wait::until("another phase or the end", || {
-            let mesh = status(&self.network)?;
-            match mesh["transition"]["phase"].as_str() {
-                None => Ok(None),
-                Some(phase) if seen.iter().any(|it| it == phase) => Err(format!("{mesh:#}")),
-                Some(phase) => Ok(Some(phase.to_owned())),
-            }
-        })
+        wait::every(
+            Duration::from_millis(10),
+            LIMIT,
+            "another phase or the end",
+            || {
+                let mesh = status(&self.network)?;
+                match mesh["transition"]["phase"].as_str() {
+                    None => Ok(None),
+                    Some(phase) if seen.iter().any(|it| it == phase) => Err(format!("{mesh:#}")),
+                    Some(phase) => Ok(Some(phase.to_owned())),
+                }
+            },
+        )
     }
 
     /// Checks what every change of CA promises, and tells how it went.

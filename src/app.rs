@@ -79,6 +79,7 @@ impl App {
         let metrics = Arc::new(metrics);
 
         let current = Arc::new(store.load().await?);
+        evidence.compare(&current);
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
         publisher.publish(Arc::clone(&current)).await;
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;

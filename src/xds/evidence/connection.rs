@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::record::{self, MAX_REJECTED, Said, Unsaved};
+use super::record::{self, MAX_REJECTED, Unsaved};
 use super::streams::{Parts, Shown};
 use super::{Entry, EvidenceBoard};
 use crate::clock;
 use crate::model::{DataplaneId, Marks, Part, Timestamp};
-use crate::xds::resource::{Editions, Resource, ResourceType};
+use crate::xds::resource::{Editions, Proof, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
 /// One open stream of a proxy.
@@ -66,34 +66,25 @@ impl Connection {
             .collect()
     }
 
-    /// The secrets of which the proxy rejected something last.
+    /// The secrets of which the proxy rejected something last, or may have.
     #[must_use]
     pub fn distrusted(&self) -> BTreeSet<String> {
-        self.board
-            .lock()
-            .get(&self.dataplane)
-            .map(|entry| entry.evidence.rejected.keys().cloned().collect())
-            .unwrap_or_default()
+        let entries = self.board.lock();
+        let Some(entry) = entries.get(&self.dataplane) else {
+            return BTreeSet::new();
+        };
+        let rejected = entry.evidence.rejected.keys();
+        rejected.chain(&entry.evidence.doubted).cloned().collect()
     }
 
-    /// Notes that the proxy acknowledged a secret. Returns whether that proves
+    /// Notes that the proxy accepted a secret. Returns whether that proves
     /// anything: Envoy also acknowledges bytes that it rejected before,
     /// without using them.
     pub fn accepted(&self, resource: &Resource, now: Timestamp) -> bool {
-        self.takes(resource, Said::Acknowledged, now)
-    }
-
-    /// Notes that the proxy came back with a secret. Returns whether that
-    /// proves anything.
-    pub fn holds(&self, resource: &Resource, now: Timestamp) -> bool {
-        self.takes(resource, Said::Held, now)
-    }
-
-    fn takes(&self, resource: &Resource, said: Said, now: Timestamp) -> bool {
         self.board
             .update(&self.dataplane, |entry| {
                 let evidence = Arc::make_mut(&mut entry.evidence);
-                let proves = record::accept(evidence, resource, said, now);
+                let proves = record::accept(evidence, resource, now);
                 if proves && !evidence.rejected.is_empty() {
                     entry.mended.send_modify(|count| *count += 1);
                 }
@@ -184,25 +175,38 @@ impl Connection {
         });
     }
 
-    /// Notes that the proxy is about to be sent a leaf that ends then.
-    pub fn hands_out(&self, leaf_not_after: Timestamp) {
+    /// Notes that the proxy is about to be sent a secret.
+    pub fn sends(&mut self, secret: &Resource, now: Timestamp) {
+        let Some(part) = record::part(secret) else {
+            return;
+        };
+        self.shown.unanswered.set(part, true);
         self.board.update(&self.dataplane, |entry| {
-            let evidence = Arc::make_mut(&mut entry.evidence);
-            let unsaved = if record::hand_out(evidence, leaf_not_after) {
-                Unsaved::Evidence
-            } else {
-                Unsaved::Nothing
-            };
+            let Entry {
+                evidence, streams, ..
+            } = entry;
+            let evidence = Arc::make_mut(evidence);
+            let mut unsaved = streams.show(&self.shown, evidence, now);
+            if streams.is_unanswered(part, self.shown.id) {
+                // That stream may have broken without a word.
+                record::doubt(evidence, part);
+                unsaved = Unsaved::Evidence;
+            }
+            if let Some(Proof::Holds(_, not_after)) = secret.proof()
+                && record::hand_out(evidence, not_after)
+            {
+                unsaved = Unsaved::Evidence;
+            }
             (unsaved, ())
         });
     }
 
-    /// Notes that the stream ends without an answer to this secret.
-    pub fn doubts(&self, resource: &Resource) {
-        self.board.update(&self.dataplane, |entry| {
-            record::doubt(Arc::make_mut(&mut entry.evidence), resource);
-            (Unsaved::Evidence, ())
-        });
+    /// Notes that the proxy answered to a secret that it was sent.
+    pub fn answers(&mut self, secret: &Resource, now: Timestamp) {
+        if let Some(part) = record::part(secret) {
+            self.shown.unanswered.set(part, false);
+            self.show(now);
+        }
     }
 
     /// Notes that the dataplane was deleted.

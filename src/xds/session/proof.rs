@@ -11,8 +11,6 @@
 //! those that vanished, and has nothing left to answer. Where there are none,
 //! that it knows so.
 
-use std::sync::Arc;
-
 use super::ledger::Ledger;
 use super::{Session, Variant};
 use crate::model::Part;
@@ -67,12 +65,6 @@ impl<V: Variant> Session<V> {
         if let Some(it) = self.of_mut(accepted.kind) {
             it.ledger_mut().disbelieve(accepted);
         }
-    }
-
-    /// The secrets that were sent and have no answer.
-    pub fn unanswered(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        let secrets = self.of(ResourceType::Secret).into_iter();
-        secrets.flat_map(|it| it.ledger().unanswered())
     }
 }
 

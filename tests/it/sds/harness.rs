@@ -17,7 +17,7 @@ use windlass::ca::{self, LeafKey, Signer};
 use windlass::clock;
 use windlass::model::{
     Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, MeshName, MeshState,
-    Origin, PrivateKey, ProxyEvidence, Resource, StoredResource,
+    Origin, Posture, PrivateKey, ProxyEvidence, Resource, StoredResource,
 };
 use windlass::state::Serving;
 use windlass::store::encryption::Vault;
@@ -79,6 +79,9 @@ impl Mesh {
         let name: MeshName = "demo".parse().unwrap();
         let mut state = MeshState::absent(name.clone());
         state.generation = Generation(generation);
+        if self.enabled {
+            state.progress.posture = Posture::Strict;
+        }
         for resource in self.resources() {
             let stored = StoredResource::new(resource, Origin::Api {});
             state

@@ -66,15 +66,22 @@ impl Connection {
             .collect()
     }
 
-    /// The secrets of which the proxy rejected something last, or may have.
+    /// The secrets and the other types of which the proxy rejected something
+    /// last, or may have.
     #[must_use]
     pub fn distrusted(&self) -> BTreeSet<String> {
         let entries = self.board.lock();
         let Some(entry) = entries.get(&self.dataplane) else {
             return BTreeSet::new();
         };
-        let rejected = entry.evidence.rejected.keys();
-        rejected.chain(&entry.evidence.doubted).cloned().collect()
+        let evidence = &entry.evidence;
+        let unanswered = entry.streams.unanswered(self.shown.id);
+        (evidence.rejected.keys())
+            .chain(&evidence.refused)
+            .chain(&evidence.doubted)
+            .cloned()
+            .chain(unanswered.map(|part| record::name(part).to_owned()))
+            .collect()
     }
 
     /// Notes that the proxy accepted a secret. Returns whether that proves
@@ -175,38 +182,41 @@ impl Connection {
         });
     }
 
-    /// Notes that the proxy is about to be sent a secret.
-    pub fn sends(&mut self, secret: &Resource, now: Timestamp) {
-        let Some(part) = record::part(secret) else {
-            return;
-        };
-        self.shown.unanswered.set(part, true);
+    /// Notes that the proxy is about to be sent resources of a type.
+    pub fn sends(&mut self, kind: ResourceType, resources: &[Arc<Resource>], now: Timestamp) {
+        for part in parts(kind, resources) {
+            self.shown.unanswered.set(part, true);
+        }
         self.board.update(&self.dataplane, |entry| {
             let Entry {
                 evidence, streams, ..
             } = entry;
             let evidence = Arc::make_mut(evidence);
             let mut unsaved = streams.show(&self.shown, evidence, now);
-            if streams.is_unanswered(part, self.shown.id) {
-                // That stream may have broken without a word.
-                record::doubt(evidence, part);
-                unsaved = Unsaved::Evidence;
+            for part in parts(kind, resources) {
+                if streams.unanswered(self.shown.id).any(|it| it == part) {
+                    // That stream may have broken without a word.
+                    record::doubt(evidence, part);
+                    unsaved = Unsaved::Evidence;
+                }
             }
-            if let Some(Proof::Holds(_, not_after)) = secret.proof()
-                && record::hand_out(evidence, not_after)
-            {
-                unsaved = Unsaved::Evidence;
+            for resource in resources {
+                if let Some(Proof::Holds(_, not_after)) = resource.proof()
+                    && record::hand_out(evidence, not_after)
+                {
+                    unsaved = Unsaved::Evidence;
+                }
             }
             (unsaved, ())
         });
     }
 
-    /// Notes that the proxy answered to a secret that it was sent.
-    pub fn answers(&mut self, secret: &Resource, now: Timestamp) {
-        if let Some(part) = record::part(secret) {
+    /// Notes that the proxy answered to resources of a type that it was sent.
+    pub fn answers(&mut self, kind: ResourceType, resources: &[Arc<Resource>], now: Timestamp) {
+        for part in parts(kind, resources) {
             self.shown.unanswered.set(part, false);
-            self.show(now);
         }
+        self.show(now);
     }
 
     /// Notes that the dataplane was deleted.
@@ -233,6 +243,11 @@ impl Connection {
     pub fn written(&self) -> watch::Receiver<u64> {
         self.board.written.subscribe()
     }
+}
+
+fn parts(kind: ResourceType, resources: &[Arc<Resource>]) -> impl Iterator<Item = Part> {
+    let secrets = resources.iter().filter_map(|it| record::part(it));
+    record::part_of(kind).into_iter().chain(secrets)
 }
 
 impl Drop for Connection {

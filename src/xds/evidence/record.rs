@@ -97,26 +97,36 @@ fn note_rejected(evidence: &mut ProxyEvidence, resource: &Resource) {
     }
 }
 
-/// Notes that a proxy may have rejected such a secret unheard.
+/// Notes that a proxy may have rejected a part unheard.
 pub(super) fn doubt(evidence: &mut ProxyEvidence, part: Part) {
-    if let Some(name) = secret(part) {
-        evidence.doubted.insert(name.to_owned());
+    evidence.doubted.insert(name(part).to_owned());
+}
+
+/// The part that a resource belongs to.
+pub(super) fn part(resource: &Resource) -> Option<Part> {
+    match (resource.kind, resource.proof()) {
+        (_, Some(Proof::Trusts(..))) => Some(Part::Bundle),
+        (_, Some(Proof::Holds(..))) => Some(Part::Leaf),
+        (kind, None) => part_of(kind),
     }
 }
 
-/// The part that a secret is.
-pub(super) fn part(resource: &Resource) -> Option<Part> {
-    Some(match resource.proof()? {
-        Proof::Trusts(..) => Part::Bundle,
-        Proof::Holds(..) => Part::Leaf,
-    })
+/// The part that a type is.
+pub(super) fn part_of(kind: ResourceType) -> Option<Part> {
+    match kind {
+        ResourceType::Listener => Some(Part::Inbounds),
+        ResourceType::Cluster => Some(Part::Outbounds),
+        ResourceType::Secret | ResourceType::Endpoints | ResourceType::Route => None,
+    }
 }
 
-fn secret(part: Part) -> Option<&'static str> {
+/// The name of the secret or of the type that a part is.
+pub(super) fn name(part: Part) -> &'static str {
     match part {
-        Part::Bundle => Some(MESH_CA),
-        Part::Leaf => Some(IDENTITY_CERT),
-        Part::Inbounds | Part::Outbounds => None,
+        Part::Bundle => MESH_CA,
+        Part::Leaf => IDENTITY_CERT,
+        Part::Inbounds => ResourceType::Listener.name(),
+        Part::Outbounds => ResourceType::Cluster.name(),
     }
 }
 
@@ -163,7 +173,8 @@ pub(super) fn acknowledge(
 ) -> Unsaved {
     evidence.seen = now;
     let was_refused = evidence.refused.remove(kind.name());
-    let healed = heal(evidence, kind.name()) || was_refused;
+    let was_doubted = evidence.doubted.remove(kind.name());
+    let healed = heal(evidence, kind.name()) || was_refused || was_doubted;
     let version = cut(version, MAX_VERSION);
     let known = evidence.versions.get(kind.name());
     let is_new = known.is_none_or(|known| known != version);

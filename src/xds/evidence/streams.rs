@@ -14,7 +14,7 @@ use crate::model::{Acknowledgement, Marks, Part, ProxyEvidence, Timestamp};
 pub struct Parts([bool; Part::ALL.len()]);
 
 impl Parts {
-    pub(super) fn has(self, part: Part) -> bool {
+    fn has(self, part: Part) -> bool {
         self.0[part as usize]
     }
 
@@ -47,7 +47,7 @@ pub(super) struct Shown {
     pub(super) proven: [Option<u64>; Part::ALL.len()],
     /// It is told nothing older.
     pub(super) offered: Marks,
-    /// Of the parts that are secrets: those that were sent and have no answer.
+    /// What was sent and has no answer.
     pub(super) unanswered: Parts,
     /// Its dataplane was deleted.
     is_forgotten: bool,
@@ -124,10 +124,10 @@ impl Streams {
         self.offer(evidence);
     }
 
-    /// Whether another stream has sent such a secret and has no answer.
-    pub(super) fn is_unanswered(&self, part: Part, id: u64) -> bool {
-        let mut others = self.open.iter().filter(|it| it.id != id);
-        others.any(|it| it.unanswered.has(part))
+    /// What was sent on other streams and has no answer.
+    pub(super) fn unanswered(&self, id: u64) -> impl Iterator<Item = Part> {
+        let others = self.open.iter().filter(move |it| it.id != id);
+        others.flat_map(|it| it.unanswered.iter())
     }
 
     /// Replaces what a stream has shown. Returns whether something follows.

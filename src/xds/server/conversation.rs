@@ -106,7 +106,7 @@ impl<V: Variant> Conversation<V> {
                 version,
                 resources,
             } => {
-                self.answered(&resources, now);
+                self.connection.answers(kind, &resources, now);
                 let proves = self.accepted(kind, &version, &resources, now);
                 Heard::Accepted {
                     kind,
@@ -121,7 +121,7 @@ impl<V: Variant> Conversation<V> {
                 resources,
                 message,
             } => {
-                self.answered(&resources, now);
+                self.connection.answers(kind, &resources, now);
                 self.rejected(kind, &resources, &message, now);
                 Heard::Rejected {
                     kind,
@@ -151,11 +151,8 @@ impl<V: Variant> Conversation<V> {
     pub(super) fn next(&mut self, now: Timestamp) -> Todo {
         match self.session.next(&self.snapshot) {
             Next::Send(response) => {
-                if response.kind == ResourceType::Secret {
-                    for secret in &response.resources {
-                        self.connection.sends(secret, now);
-                    }
-                }
+                let (kind, resources) = (response.kind, &response.resources);
+                self.connection.sends(kind, resources, now);
                 Todo::Send(response)
             }
             Next::Holds(held) => {
@@ -204,12 +201,6 @@ impl<V: Variant> Conversation<V> {
         }
     }
 
-    fn answered(&mut self, resources: &[Arc<Resource>], now: Timestamp) {
-        for resource in resources {
-            self.connection.answers(resource, now);
-        }
-    }
-
     fn accepted(
         &mut self,
         kind: ResourceType,
@@ -250,3 +241,6 @@ impl<V: Variant> Conversation<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod properties;

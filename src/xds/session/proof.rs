@@ -11,7 +11,7 @@
 //! those that vanished, and has nothing left to answer. Where there are none,
 //! that it knows so.
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, State};
 use super::{Session, Variant};
 use crate::model::Part;
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA, Resource, ResourceType};
@@ -74,6 +74,6 @@ impl Ledger {
             && !self.owed
             && self.is_content()
             && self.wanted(snapshot).all(|it| self.has_accepted(it))
-            && self.vanished(snapshot).next().is_none()
+            && (self.missing(snapshot)).all(|(_, it)| matches!(it.state, State::Absent))
     }
 }

@@ -19,14 +19,22 @@ fn all_at(mark: u64) -> Marks {
     }
 }
 
+fn send(stream: &mut Connection, secret: Resource) {
+    stream.sends(secret.kind, &[secret.into()], at(1));
+}
+
+fn answer(stream: &mut Connection, secret: Resource) {
+    stream.answers(secret.kind, &[secret.into()], at(1));
+}
+
 /// Sends a leaf that ends then.
 fn give(stream: &mut Connection, not_after: Timestamp) {
     let leaf = crate::ca::Leaf {
         not_after,
         ..Arc::into_inner(crate::xds::fixtures::leaf("a")).unwrap()
     };
-    stream.sends(&Resource::identity_cert(leaf.into()), at(1));
-    stream.answers(&id("a"), at(1));
+    send(stream, Resource::identity_cert(leaf.into()));
+    answer(stream, id("a"));
 }
 
 fn acknowledged(board: &EvidenceBoard, part: Part) -> Option<(u64, Timestamp)> {
@@ -242,9 +250,9 @@ fn a_deleted_dataplane_is_forgotten_and_one_under_its_name_begins_anew() {
 fn a_secret_that_was_never_answered_proves_nothing_when_the_next_stream_accepts_it() {
     let board = board();
     let mut stream = connect(&board, dataplane("web"), at(1));
-    stream.sends(&ca("a"), at(1));
-    stream.sends(&id("a"), at(1));
-    stream.answers(&id("a"), at(1));
+    send(&mut stream, ca("a"));
+    send(&mut stream, id("a"));
+    answer(&mut stream, id("a"));
     drop(stream);
     let again = connect(&board, dataplane("web"), at(2));
     assert_eq!(again.distrusted(), BTreeSet::from(["mesh_ca".to_owned()]));
@@ -266,11 +274,10 @@ fn a_stream_that_is_not_known_to_have_broken_leaves_the_same_doubt() {
     let board = board();
     let mut broken = connect(&board, dataplane("web"), at(1));
     let mut other = connect(&board, dataplane("web"), at(1));
-    broken.sends(&ca("a"), at(1));
-    other.sends(&id("a"), at(1));
-    assert!(other.distrusted().is_empty());
-    other.sends(&ca("a"), at(2));
-    other.answers(&ca("a"), at(3));
+    send(&mut broken, ca("a"));
+    assert_eq!(other.distrusted(), BTreeSet::from(["mesh_ca".to_owned()]));
+    send(&mut other, ca("a"));
+    answer(&mut other, ca("a"));
     assert!(!other.accepted(&ca("a"), at(3)));
     drop(broken);
 }

@@ -77,10 +77,6 @@ pub struct ProxyEvidence {
     pub versions: BTreeMap<String, String>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
 fn is_unmarked(marks: &Marks) -> bool {
     *marks == Marks::default()
 }

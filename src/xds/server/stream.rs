@@ -24,7 +24,7 @@ use crate::xds::resource::{Resource, ResourceType};
 /// How long a response waits for the answer to the one before it.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long secrets wait until the store knows that its proxy is connected.
-const RECORDING: Duration = Duration::from_secs(1);
+pub(super) const RECORDING: Duration = Duration::from_secs(1);
 /// The longest sleep: the clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::record::Unsaved;
+use super::record::{self, Unsaved};
 use crate::model::{Acknowledgement, Marks, Part, ProxyEvidence, Timestamp};
 
 /// Some of the parts.
@@ -18,7 +18,7 @@ impl Parts {
         self.0[part as usize]
     }
 
-    fn set(&mut self, part: Part, has: bool) {
+    pub(super) fn set(&mut self, part: Part, has: bool) {
         self.0[part as usize] = has;
     }
 
@@ -47,6 +47,8 @@ pub(super) struct Shown {
     pub(super) proven: [Option<u64>; Part::ALL.len()],
     /// It is told nothing older.
     pub(super) offered: Marks,
+    /// What was sent and has no answer.
+    pub(super) unanswered: Parts,
     /// Its dataplane was deleted.
     is_forgotten: bool,
 }
@@ -58,6 +60,7 @@ impl Shown {
             asks: Parts::default(),
             proven: [None; Part::ALL.len()],
             offered,
+            unanswered: Parts::default(),
             is_forgotten: false,
         }
     }
@@ -106,6 +109,9 @@ impl Streams {
             return;
         };
         let ended = self.open.swap_remove(index);
+        for part in ended.unanswered.iter() {
+            record::doubt(evidence, part);
+        }
         for part in ended.asks.iter() {
             if self.asking(part).next().is_none() {
                 self.inherited.set(part, true);
@@ -116,6 +122,12 @@ impl Streams {
             self.acknowledge(part, evidence, now);
         }
         self.offer(evidence);
+    }
+
+    /// What was sent on other streams and has no answer.
+    pub(super) fn unanswered(&self, id: u64) -> impl Iterator<Item = Part> {
+        let others = self.open.iter().filter(move |it| it.id != id);
+        others.flat_map(|it| it.unanswered.iter())
     }
 
     /// Replaces what a stream has shown. Returns whether something follows.

@@ -33,6 +33,7 @@ mod resources;
 mod server;
 mod snapshot;
 mod status;
+mod transition;
 mod write;
 mod writer;
 
@@ -43,7 +44,9 @@ pub use resources::Items;
 pub use snapshot::StateDocument;
 pub use status::{
     AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status,
-    TransitionStatus,
+};
+pub use transition::{
+    Approval, AwaitedStatus, GateStatus, LeavesStatus, RemainingStep, TransitionStatus,
 };
 pub use writer::{Writer, WriterParts};
 
@@ -100,6 +103,7 @@ pub async fn serve_api(
         .merge(snapshot::routes())
         .merge(bootstrap::routes())
         .merge(write::routes())
+        .merge(transition::routes())
         .with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
     Ok(())

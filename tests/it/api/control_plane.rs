@@ -335,6 +335,8 @@ impl Store for HistoryOnly {
             mesh: "default".parse().unwrap(),
             revision: Some(format!("main@sha1:{COMMIT}").parse().unwrap()),
             steps: vec!["enable mTLS".to_owned(), "bell \u{7} rung".to_owned()],
+            gates: Vec::new(),
+            ended: None,
         }])
     }
 

@@ -39,12 +39,10 @@ mod writer;
 
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
-pub use insight::Insight;
+pub use insight::{Insight, PartInsight};
 pub use resources::Items;
 pub use snapshot::StateDocument;
-pub use status::{
-    AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status,
-};
+pub use status::{AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status};
 pub use transition::{
     Approval, AwaitedStatus, GateStatus, LeavesStatus, RemainingStep, TransitionStatus,
 };

@@ -199,7 +199,9 @@ impl Scene<'_> {
             held: waiting.held,
             proxies: proxies.max(awaited.len()),
             leaves,
-            eta: eta.filter(|_| !waiting.held).and_then(|all| all.into_iter().max()),
+            eta: eta
+                .filter(|_| !waiting.held)
+                .and_then(|all| all.into_iter().max()),
             stalled_since: is_stalled.then_some(stalls),
             awaited,
         }
@@ -207,9 +209,8 @@ impl Scene<'_> {
 
     /// How many leaves of the authority that signs are acknowledged, of how many.
     fn leaves(&self) -> (usize, usize) {
-        let holds = |proxy: &&ProxyEvidence| {
-            self.witness.counts(proxy) && proxy.asks.contains(&Part::Leaf)
-        };
+        let holds =
+            |proxy: &&ProxyEvidence| self.witness.counts(proxy) && proxy.asks.contains(&Part::Leaf);
         let (mut acknowledged, mut all) = (0, 0);
         for proxy in self.witness.proxies().filter(holds) {
             all += 1;

@@ -99,7 +99,9 @@ impl fmt::Display for Why {
             Self::Rejected { part, message } => {
                 write!(f, "rejected {}: {message}", part.in_words())
             }
-            Self::NeverAsked(part) => write!(f, "connected, and never asked for {}", part.in_words()),
+            Self::NeverAsked(part) => {
+                write!(f, "connected, and never asked for {}", part.in_words())
+            }
             Self::Away => f.write_str("not connected, and may hold a certificate"),
             Self::Draining => f.write_str("earlier connections are yet to end"),
         }
@@ -111,7 +113,8 @@ impl AwaitedProxy {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let DataplaneId { mesh, name } = &self.dataplane;
-        let approve = format!("`windlass transition approve {mesh} --dataplane {name}` goes on without it");
+        let approve =
+            format!("`windlass transition approve {mesh} --dataplane {name}` goes on without it");
         Some(match &self.why {
             Why::Queued | Why::Draining => return None,
             Why::Silent(_) => format!(
@@ -130,5 +133,4 @@ impl AwaitedProxy {
             ),
         })
     }
-
 }

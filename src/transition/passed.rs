@@ -75,8 +75,11 @@ fn passed_over(gate: Gate, marks: &Marks, witness: &Witness<'_>) -> Vec<PassedOv
         approved: None,
         ..*witness
     };
-    let is_approved =
-        |proxy: &ProxyEvidence| witness.approved.is_some_and(|it| it.contains(&proxy.dataplane.name));
+    let is_approved = |proxy: &ProxyEvidence| {
+        witness
+            .approved
+            .is_some_and(|it| it.contains(&proxy.dataplane.name))
+    };
     let awaited = strict.awaited(gate, marks).into_iter();
     let proxies = awaited.filter_map(|it| witness.evidence.get(&it.dataplane));
     let ignored = proxies.filter(|proxy| witness.is_passed_over(proxy));

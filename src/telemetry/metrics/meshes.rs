@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::{AuthorityState, Current, MeshName, MeshState, Posture, Timestamp};
+use crate::model::{AuthorityState, Current, MeshName, MeshState, Timestamp};
 use crate::outlook::Outlook;
 use crate::plan::Circumstances;
 
@@ -129,7 +129,7 @@ impl Meshes {
             self.authorities(mesh);
             let posture = InPosture {
                 mesh: mesh.name.to_string(),
-                posture: name(mesh.progress.posture),
+                posture: mesh.progress.posture.name(),
             };
             self.posture.get_or_create(&posture).set(1);
             let outlook = Outlook::running(mesh, given);
@@ -221,15 +221,5 @@ impl Meshes {
 fn of(mesh: &MeshName) -> OfMesh {
     OfMesh {
         mesh: mesh.to_string(),
-    }
-}
-
-fn name(posture: Posture) -> &'static str {
-    match posture {
-        Posture::Plaintext => "plaintext",
-        Posture::Identified => "identified",
-        Posture::Permissive => "permissive",
-        Posture::Encrypting => "encrypting",
-        Posture::Strict => "strict",
     }
 }

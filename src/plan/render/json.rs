@@ -90,13 +90,13 @@ fn transition(mesh: &MeshPlan) -> Option<Value> {
             "since": window.since,
             "closes": window.closes.map(step_id),
         })),
-        "undrained": outlook.undrained,
+        "undrained": outlook.undrained.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "waiting": mesh.waiting.as_ref().map(|waiting| json!({
             "phase": waiting.phase,
             "for": (!waiting.gate.is_open()).then(|| waiting.gate.to_string()),
             "held": waiting.held,
             "awaited": waiting.awaited.iter().map(|awaited| json!({
-                "dataplane": awaited.dataplane,
+                "dataplane": awaited.dataplane.to_string(),
                 "reason": awaited.reason.to_string(),
             })).collect::<Vec<_>>(),
         })),

@@ -10,7 +10,9 @@ pub use text::text;
 
 use serde_json::Value;
 
-use super::Change;
+use super::describe::List;
+use super::{Change, MeshPlan, Step};
+use crate::model::Kind;
 
 /// One leaf of a resource that differs.
 struct FieldChange {
@@ -31,6 +33,58 @@ fn field_changes(change: &Change) -> Vec<FieldChange> {
     );
     compare("", Some(&before), Some(&after), &mut changes);
     changes
+}
+
+/// How transitions are carried out otherwise, where no Mesh resource shows it.
+fn rule_changes(mesh: &MeshPlan) -> Vec<FieldChange> {
+    let shown = |change: &Change| change.resource.kind == Kind::Mesh;
+    let mut changes = Vec::new();
+    if let Some(before) = &mesh.rules_before
+        && !mesh.changes.iter().any(shown)
+    {
+        // Words, durations and nothing else.
+        let (before, after) = (
+            serde_json::to_value(before).unwrap_or_default(),
+            serde_json::to_value(&mesh.progress.rules).unwrap_or_default(),
+        );
+        compare("transition", Some(&before), Some(&after), &mut changes);
+    }
+    changes
+}
+
+/// The sentences about a transition as a whole.
+fn sentences(mesh: &MeshPlan) -> Vec<String> {
+    let Some(outlook) = &mesh.outlook else {
+        return Vec::new();
+    };
+    let mut sentences = Vec::new();
+    if let Some(window) = &outlook.plaintext {
+        sentences.push(format!("Plaintext: {window}."));
+    }
+    if let Some(step) = mesh.steps.iter().find(|step| step.held)
+        && let Some(phase) = step.phase
+    {
+        let number = step.number;
+        sentences.push(format!(
+            "Hold: stops before {phase}, step {number}, until `mtls.transition.hold` is removed."
+        ));
+    }
+    if !outlook.undrained.is_empty() {
+        sentences.push(format!(
+            "Not drained: Windlass does not configure {}, and cannot end connections that they \
+             accepted. Restart them after they have new leaves.",
+            List(&outlook.undrained)
+        ));
+    }
+    sentences
+}
+
+/// What a step waits for, where the step before it does not say so already.
+fn new_gate(mesh: &MeshPlan, index: usize) -> Option<String> {
+    let step = mesh.steps.get(index)?;
+    let before = index.checked_sub(1).and_then(|it| mesh.steps.get(it));
+    let same = |before: &Step| before.phase == step.phase && before.waits_for == step.waits_for;
+    step.waits_for().filter(|_| !before.is_some_and(same))
 }
 
 fn compare(

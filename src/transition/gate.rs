@@ -179,6 +179,27 @@ impl Witness<'_> {
             .collect()
     }
 
+    /// The proxies that use certificates and that Windlass does not configure,
+    /// in the order of names: connections that they accepted it cannot end, so
+    /// they outlive the root that authenticated them.
+    #[must_use]
+    pub fn undrained(&self) -> Vec<DataplaneId> {
+        let configured = |proxy: &ProxyEvidence| {
+            proxy.asks.contains(&Part::Inbounds) || proxy.asks.contains(&Part::Outbounds)
+        };
+        let holds = |proxy: &ProxyEvidence| {
+            proxy.connected_since.is_some() || held_until(proxy) > Some(self.now)
+        };
+        let proxies = self.evidence.values().filter(|proxy| {
+            proxy.dataplane.mesh == self.mesh.name
+                && self.mesh.dataplane(&proxy.dataplane.name).is_some()
+                && proxy.asks.contains(&Part::Leaf)
+                && !configured(proxy)
+                && holds(proxy)
+        });
+        proxies.map(|proxy| proxy.dataplane.clone()).collect()
+    }
+
     /// Whether nothing is waited for from a proxy, whatever it holds.
     #[must_use]
     pub fn is_passed_over(&self, proxy: &ProxyEvidence) -> bool {

@@ -177,7 +177,7 @@ impl Step {
         let hold = self
             .phase
             .filter(|_| self.held)
-            .map(|phase| format!("`mtls.transition.hold: {phase}` to be removed"));
+            .map(|phase| format!("`hold: {phase}` to be removed"));
         match (hold, self.waits_for) {
             (Some(hold), Some(gate)) => Some(format!("{hold}, and {gate}")),
             (hold, gate) => hold.or_else(|| gate.map(|gate| gate.to_string())),

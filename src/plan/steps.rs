@@ -220,6 +220,8 @@ impl MeshPlan {
             hold: self.progress.rules.hold,
             plaintext: Window::of(&self.steps, &current.progress),
             undrained,
+            passed_over: witness.passed_over(),
+            replaces: naming.replaces(current, witness.now),
         })
     }
 }

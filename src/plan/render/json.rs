@@ -90,6 +90,8 @@ fn transition(mesh: &MeshPlan) -> Option<Value> {
             "since": window.since,
             "closes": window.closes.map(step_id),
         })),
+        "replaces": outlook.replaces,
+        "passedOver": outlook.passed_over.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "undrained": outlook.undrained.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "waiting": mesh.waiting.as_ref().map(|waiting| json!({
             "phase": waiting.phase,

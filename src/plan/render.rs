@@ -111,7 +111,7 @@ fn new_gate(mesh: &MeshPlan, index: usize) -> Option<String> {
     let step = mesh.steps.get(index)?;
     let before = index.checked_sub(1).and_then(|it| mesh.steps.get(it));
     let same = |before: &Step| before.phase == step.phase && before.waits_for == step.waits_for;
-    step.waits_for().filter(|_| !before.is_some_and(same))
+    step.gate_in_words().filter(|_| !before.is_some_and(same))
 }
 
 fn compare(

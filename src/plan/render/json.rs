@@ -68,7 +68,7 @@ fn steps<'a>(plan: &Plan, mesh: &'a MeshPlan) -> impl Iterator<Item = Value> + u
             "mesh": mesh.mesh,
             "kind": step.action.kind(),
             "summary": step.action.to_string(),
-            "waitsFor": step.waits_for(),
+            "waitsFor": step.gate_in_words(),
             "risk": step.risk,
             "phase": step.phase,
             "due": index < due,

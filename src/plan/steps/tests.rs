@@ -204,8 +204,9 @@ fn forbid_leaves_a_builtin_root_that_ends_to_be_replaced() {
 fn a_root_that_comes_to_sign_lives_for_a_leaf_and_a_rotation() {
     let from = mesh(true, builtin(1), Strategy::Rolling);
     let to = mesh(true, provided("root"), Strategy::Rolling);
-    let second = Duration::from_secs(1);
-    for (lives, is_blocked) in [(LEAF * 2, false), (LEAF * 2 - second, true)] {
+    let enough = LEAF * 2;
+    let too_little = enough.checked_sub(Duration::from_secs(1)).unwrap();
+    for (lives, is_blocked) in [(enough, false), (too_little, true)] {
         let root = root("root", lives);
         for current in [&[&from, &root][..], &[&from], &[]] {
             let plan = planned(current, &[&to, &root]);

@@ -10,11 +10,14 @@ use super::ApiContext;
 use super::error::ApiError;
 use super::guard::Connection;
 use super::insight::Insight;
+use super::transition::TransitionStatus;
+use crate::clock;
 use crate::model::{
     AuthorityId, AuthorityState, Diagnostic, Evidence, Generation, Mesh, MeshName, MeshState,
-    Phase, Revision, SourceName, Strategy, Timestamp,
+    Posture, Revision, SourceName, Timestamp,
 };
-use crate::reconcile::report::{Condition, SourceReport};
+use crate::plan::Circumstances;
+use crate::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 
 /// The answer of `GET /status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +72,10 @@ pub struct MeshStatus {
 /// The mTLS of a mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MtlsStatus {
-    /// Whether proxies must use it.
+    /// Whether proxies are to use it.
     pub enabled: bool,
+    /// How connections are secured now.
+    pub posture: Posture,
     /// `builtin` or `provided`.
     pub ca: String,
 }
@@ -81,29 +86,13 @@ pub struct MtlsStatus {
 pub struct AuthorityStatus {
     /// The SHA-256 of its certificate.
     pub id: AuthorityId,
+    /// What it is, in words: `builtin authority 1`, `provided authority root-2026`.
+    #[serde(default)]
+    pub name: String,
     /// `staged`, `prepared`, `active` or `retiring`.
     pub state: String,
     /// When it ends.
     pub not_after: Timestamp,
-}
-
-/// A transition that runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransitionStatus {
-    /// From what.
-    pub from: String,
-    /// To what.
-    pub to: String,
-    /// How.
-    pub strategy: Strategy,
-    /// Where it is.
-    pub phase: Phase,
-    /// Since when it is there.
-    pub since: Timestamp,
-    /// The dataplanes that the gate waits for, as `<mesh>/<name>`.
-    pub awaiting: Vec<String>,
-    /// Whether the gate waits longer than it should.
-    pub stalled: bool,
 }
 
 /// The dataplanes of a mesh.
@@ -128,12 +117,17 @@ async fn status(State(ctx): State<ApiContext>) -> Json<Status> {
     let current = ctx.serving.borrow().current.clone();
     let reports = ctx.reports.borrow().clone();
     let evidence = (ctx.evidence)();
+    let given = Circumstances {
+        evidence: &evidence,
+        issuing: ctx.writer.issuing(),
+        now: clock::now(),
+    };
     Json(Status {
         sources: reports.iter().map(SourceStatus::of).collect(),
         meshes: current
             .meshes
             .values()
-            .filter_map(|state| Some(MeshStatus::of(state, state.mesh()?, &reports, &evidence)))
+            .filter_map(|state| Some(MeshStatus::of(state, state.mesh()?, &reports, given)))
             .collect(),
     })
 }
@@ -169,36 +163,65 @@ impl SourceStatus {
 }
 
 impl MeshStatus {
-    fn of(state: &MeshState, mesh: &Mesh, reports: &[SourceReport], evidence: &Evidence) -> Self {
+    fn of(
+        state: &MeshState,
+        mesh: &Mesh,
+        reports: &[SourceReport],
+        given: Circumstances<'_>,
+    ) -> Self {
         let authorities = state
             .authorities
             .values()
             .filter(|authority| !matches!(authority.state, AuthorityState::Revoked { .. }))
             .map(|authority| AuthorityStatus {
                 id: authority.id,
+                name: authority.origin.to_string(),
                 state: authority.state.name().to_owned(),
                 not_after: authority.not_after,
             })
             .collect();
+        let transition = TransitionStatus::of(state, given);
         let conditions = reports
             .iter()
             .filter_map(|report| report.meshes.get(&state.name))
             .flatten()
             .cloned()
+            .chain(transition.iter().flat_map(conditions))
             .collect();
         Self {
             name: state.name.clone(),
             mtls: MtlsStatus {
                 enabled: mesh.mtls.enabled,
+                posture: state.progress.posture,
                 ca: mesh.mtls.ca.kind().to_owned(),
             },
             generation: state.generation,
             authorities,
-            transition: None,
+            transition,
             conditions,
-            dataplanes: DataplanesStatus::of(state, evidence),
+            dataplanes: DataplanesStatus::of(state, given.evidence),
         }
     }
+}
+
+/// What a transition has to say among the conditions of its mesh.
+fn conditions(transition: &TransitionStatus) -> impl Iterator<Item = Condition> + use<> {
+    let condition = |r#type, reason: &str, since| Condition {
+        r#type,
+        status: ConditionStatus::True,
+        reason: reason.to_owned(),
+        message: transition.sentence(),
+        last_transition_time: since,
+    };
+    let reason = match (transition.held, &transition.gate) {
+        (true, _) => "TransitionHeld",
+        (false, Some(_)) => "TransitionWaiting",
+        (false, None) => "TransitionRunning",
+    };
+    let runs = condition(ConditionType::Reconciling, reason, transition.started);
+    let stalled = transition.stalled_since;
+    let stalled = stalled.map(|since| condition(ConditionType::Stalled, "AwaitingProxies", since));
+    [runs].into_iter().chain(stalled)
 }
 
 impl DataplanesStatus {

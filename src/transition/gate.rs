@@ -286,7 +286,7 @@ fn wire_name(part: Part) -> &'static str {
 }
 
 /// Until when a proxy that has left may hold a leaf; `None` where it never had one.
-fn held_until(proxy: &ProxyEvidence) -> Option<Timestamp> {
+pub(super) fn held_until(proxy: &ProxyEvidence) -> Option<Timestamp> {
     proxy.held_until.max(proxy.leaf_not_after)
 }
 

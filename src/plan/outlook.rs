@@ -21,6 +21,10 @@ pub struct Outlook {
     /// The proxies whose connections Windlass cannot end: it gives them
     /// certificates, and does not configure them.
     pub undrained: Vec<DataplaneId>,
+    /// The proxies that may hold a certificate and that nothing waits for.
+    pub passed_over: Vec<DataplaneId>,
+    /// The end of the builtin authority that Windlass replaces by itself.
+    pub replaces: Option<Timestamp>,
 }
 
 /// When traffic may be plaintext that was not.

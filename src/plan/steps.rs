@@ -79,8 +79,13 @@ pub(super) fn plan(
         // One step; the transition that it asks for is the reconciler's.
         plan.take_all(writes);
     } else {
-        let asks = (!plan.changes.is_empty()).then_some(wanted.revision);
-        plan.follow(current, writes, &naming, asks, given);
+        let before = current.progress.transition.as_ref();
+        let revision = if plan.changes.is_empty() {
+            before.and_then(|it| it.revision.clone())
+        } else {
+            wanted.revision
+        };
+        plan.follow(current, writes, &naming, revision, given);
     }
     Ok(())
 }
@@ -153,7 +158,7 @@ impl MeshPlan {
         current: &MeshState,
         writes: Vec<Action>,
         naming: &Naming<'_>,
-        asks: Option<Option<Revision>>,
+        revision: Option<Revision>,
         given: Circumstances<'_>,
     ) {
         let situation = Situation::of(naming.after);
@@ -181,7 +186,7 @@ impl MeshPlan {
                 step.held = true;
             }
         }
-        self.progress.transition = record::record(current, naming, &course, asks, given);
+        self.progress.transition = record::record(current, naming, &course, revision, given);
         self.outlook = self.outlook(current, naming, &witness);
         self.waiting = course.waiting;
     }
@@ -220,6 +225,8 @@ impl MeshPlan {
             hold: self.progress.rules.hold,
             plaintext: Window::of(&self.steps, &current.progress),
             undrained,
+            passed_over: witness.passed_over(),
+            replaces: naming.replaces(current, witness.now),
         })
     }
 }

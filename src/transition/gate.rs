@@ -187,15 +187,24 @@ impl Witness<'_> {
         let configured = |proxy: &ProxyEvidence| {
             proxy.asks.contains(&Part::Inbounds) || proxy.asks.contains(&Part::Outbounds)
         };
-        let holds = |proxy: &ProxyEvidence| {
-            proxy.connected_since.is_some() || held_until(proxy) > Some(self.now)
-        };
+        let uses = |proxy: &ProxyEvidence| proxy.asks.contains(&Part::Leaf) && !configured(proxy);
+        self.known(uses)
+    }
+
+    /// The proxies that no gate waits for though they may hold a certificate,
+    /// since they are away or someone said so; in the order of names.
+    #[must_use]
+    pub fn passed_over(&self) -> Vec<DataplaneId> {
+        self.known(|proxy| self.is_passed_over(proxy))
+    }
+
+    /// The proxies of the mesh that may hold something, as far as they are `wanted`.
+    fn known(&self, wanted: impl Fn(&ProxyEvidence) -> bool) -> Vec<DataplaneId> {
         let proxies = self.evidence.values().filter(|proxy| {
             proxy.dataplane.mesh == self.mesh.name
                 && self.mesh.dataplane(&proxy.dataplane.name).is_some()
-                && proxy.asks.contains(&Part::Leaf)
-                && !configured(proxy)
-                && holds(proxy)
+                && (proxy.connected_since.is_some() || held_until(proxy) > Some(self.now))
+                && wanted(proxy)
         });
         proxies.map(|proxy| proxy.dataplane.clone()).collect()
     }

@@ -68,7 +68,7 @@ fn steps<'a>(plan: &Plan, mesh: &'a MeshPlan) -> impl Iterator<Item = Value> + u
             "mesh": mesh.mesh,
             "kind": step.action.kind(),
             "summary": step.action.to_string(),
-            "waitsFor": step.waits_for(),
+            "waitsFor": step.gate_in_words(),
             "risk": step.risk,
             "phase": step.phase,
             "due": index < due,
@@ -90,6 +90,8 @@ fn transition(mesh: &MeshPlan) -> Option<Value> {
             "since": window.since,
             "closes": window.closes.map(step_id),
         })),
+        "replaces": outlook.replaces,
+        "passedOver": outlook.passed_over.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "undrained": outlook.undrained.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "waiting": mesh.waiting.as_ref().map(|waiting| json!({
             "phase": waiting.phase,

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{field_changes, new_gate, rule_changes, sentences, short};
+use super::{field_changes, new_gate, rule_changes, sentences, short, way};
 use crate::model::{count, printable};
 use crate::plan::{MeshPlan, Plan, Risk};
 
@@ -117,11 +117,11 @@ fn write_mesh(out: &mut String, plan: &Plan, mesh: &MeshPlan) -> fmt::Result {
 
 fn write_steps(out: &mut String, plan: &Plan, mesh: &MeshPlan) -> fmt::Result {
     if let Some(outlook) = &mesh.outlook {
-        let (from, to) = (escape(&outlook.from), escape(&outlook.to));
-        writeln!(out, "From {from} to **{to}**.\n")?;
+        let (strategy, way) = (outlook.strategy, escape(&way(outlook)));
+        writeln!(out, "Transition, strategy {strategy}: **{way}**.\n")?;
     }
-    for sentence in sentences(mesh) {
-        writeln!(out, "> {}\n", escape(&sentence))?;
+    for (subject, sentence) in sentences(mesh) {
+        writeln!(out, "> **{subject}:** {}\n", escape(&sentence))?;
     }
     let due = plan.due(mesh);
     for (index, step) in mesh.steps.iter().enumerate() {
@@ -161,7 +161,7 @@ fn write_steps(out: &mut String, plan: &Plan, mesh: &MeshPlan) -> fmt::Result {
     let Some(waiting) = mesh.waiting.as_ref().filter(|it| !it.awaited.is_empty()) else {
         return Ok(());
     };
-    writeln!(out, "\nAwaited now, before {}:\n", waiting.phase)?;
+    writeln!(out, "\nAwaited before {}:\n", waiting.phase)?;
     for awaited in &waiting.awaited {
         let (dataplane, reason) = (code(&awaited.dataplane), awaited.reason.to_string());
         writeln!(out, "- {dataplane} {}", escape(&reason))?;

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{FieldChange, field_changes, new_gate, rule_changes, sentences, short};
+use super::{FieldChange, field_changes, new_gate, rule_changes, sentences, short, way};
 use crate::model::{Location, count, printable};
-use crate::plan::{Change, MeshPlan, Outlook, Plan, Risk, Step, Verdict};
+use crate::plan::{Change, MeshPlan, Plan, Risk, Step, Verdict};
 
 const GREEN: &str = "\u{1b}[32m";
 const RED: &str = "\u{1b}[31m";
@@ -104,18 +104,13 @@ impl Text<'_> {
     }
 
     fn steps(&self, out: &mut String, mesh: &MeshPlan) -> fmt::Result {
-        if let Some(Outlook {
-            from, to, strategy, ..
-        }) = &mesh.outlook
-        {
-            let strategy = serde_json::to_value(strategy).unwrap_or_default();
-            let strategy = strategy.as_str().unwrap_or_default();
-            writeln!(out, "  Transition: {from} -> {to}, {strategy}")?;
+        if let Some(outlook) = &mesh.outlook {
+            let strategy = outlook.strategy;
+            writeln!(out, "  Transition, strategy {strategy}: {}", way(outlook))?;
         }
-        for sentence in sentences(mesh) {
-            let is_plaintext = sentence.starts_with("Plaintext");
-            let color = if is_plaintext { RED } else { YELLOW };
-            writeln!(out, "    {}", self.paint(color, &sentence))?;
+        for (subject, sentence) in sentences(mesh) {
+            let color = if subject == "Plaintext" { RED } else { YELLOW };
+            writeln!(out, "    {}: {sentence}", self.paint(color, subject))?;
         }
         let due = self.plan.due(mesh);
         for (index, step) in mesh.steps.iter().enumerate() {
@@ -135,7 +130,7 @@ impl Text<'_> {
         let Some(waiting) = mesh.waiting.as_ref().filter(|it| !it.awaited.is_empty()) else {
             return Ok(());
         };
-        writeln!(out, "  Awaited now, before {}:", waiting.phase)?;
+        writeln!(out, "  Awaited before {}:", waiting.phase)?;
         for awaited in &waiting.awaited {
             writeln!(out, "    {} {}", awaited.dataplane, shown(&awaited.reason))?;
         }

@@ -3,9 +3,10 @@
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
     Authority, AuthorityOrigin, AuthorityState, Dataplane, DataplaneId, MeshState, Posture,
+    Timestamp,
 };
 use crate::plan::{Action, AuthorityRef, Reissue};
-use crate::transition::{Goal, Key, Move};
+use crate::transition::{BuiltinEnd, Goal, Key, Move};
 
 pub(super) struct Naming<'a> {
     pub(super) after: &'a MeshState,
@@ -101,6 +102,17 @@ impl Naming<'_> {
         } else {
             "plaintext".to_owned()
         }
+    }
+
+    /// The end of the builtin authority that signs, where another one is to
+    /// sign because of it.
+    pub(super) fn replaces(&self, current: &MeshState, now: Timestamp) -> Option<Timestamp> {
+        let signs = current.active_authority()?;
+        let is_another = Key::of(signs) != self.goal.target;
+        let is_builtin = |key| matches!(key, Key::Builtin(_));
+        let ends = BuiltinEnd::of(signs, self.issuing).is_some_and(|it| it.rotate_at <= now);
+        (ends && is_another && is_builtin(Key::of(signs)) && is_builtin(self.goal.target))
+            .then_some(signs.not_after)
     }
 
     fn name(&self, key: Key) -> String {

@@ -8,12 +8,12 @@ use crate::transition::{Course, Move, Stage};
 /// What is to be known of the transition that runs after what is due is done;
 /// `None` where nothing is left of it.
 ///
-/// `asks` is who asks for something now: a revision, or `None` for no commit.
+/// `revision` is the one that asked for it last.
 pub(super) fn record(
     current: &MeshState,
     naming: &Naming<'_>,
     course: &Course,
-    asks: Option<Option<Revision>>,
+    revision: Option<Revision>,
     given: Circumstances<'_>,
 ) -> Option<Transition> {
     if course.due == course.stages.len() {
@@ -31,7 +31,7 @@ pub(super) fn record(
     Some(Transition {
         from: before.map_or_else(|| naming.present(current), |it| it.from.clone()),
         to: naming.future(),
-        revision: asks.unwrap_or_else(|| before.and_then(|it| it.revision.clone())),
+        revision,
         started: before.map_or(given.now, |it| it.started),
         phase: phase.or(before.map(|it| it.phase)).unwrap_or(Phase::Stage),
         since: match (phase, before) {

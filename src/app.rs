@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
-use crate::ca::Issuing;
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
 use crate::model::SourceName;
@@ -91,7 +90,7 @@ impl App {
             source,
             name,
             identities,
-            issuing: issuing(&config),
+            issuing: config.ca.issuing(),
             store: Arc::clone(&store),
             vault: Arc::clone(&vault),
             publisher: Arc::clone(&publisher),
@@ -125,7 +124,7 @@ impl App {
             serving: serving.clone(),
             evidence: Arc::clone(&evidence),
             written,
-            issuing: issuing(&config),
+            issuing: config.ca.issuing(),
         });
         let context = ApiContext {
             serving: serving.clone(),
@@ -262,19 +261,17 @@ async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBo
             .to_string_lossy()
             .into_owned(),
     };
-    Ok(EvidenceBoard::restore(store.evidence().await?, &instance))
-}
-
-fn issuing(config: &Config) -> Issuing {
-    Issuing {
-        leaf_lifetime: config.ca.leaf_lifetime,
-        ..Issuing::default()
-    }
+    Ok(EvidenceBoard::restore(
+        store.evidence().await?,
+        &instance,
+        config.ca.leaf_lifetime,
+        clock::now(),
+    ))
 }
 
 fn xds_config(config: &Config) -> XdsConfig {
     XdsConfig {
-        leaf_lifetime: config.ca.leaf_lifetime,
+        issuing: config.ca.issuing(),
         leaf_key: config.ca.leaf_key,
     }
 }

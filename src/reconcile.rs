@@ -25,6 +25,7 @@ use crate::store::encryption::Vault;
 use crate::telemetry::Metrics;
 use crate::xds::evidence::EvidenceBoard;
 
+mod advance;
 mod catch_up;
 pub mod desired;
 mod keys;
@@ -87,6 +88,11 @@ pub struct Reconciler {
     /// The revision up to which earlier commits were tried one by one.
     caught_up: Option<Revision>,
     scope: Scope,
+    /// The meshes that were written since they were last looked at for what
+    /// comes next by itself; `None` are all.
+    stirred: Option<BTreeSet<MeshName>>,
+    /// Sees that proxies have acknowledged something.
+    acknowledged: watch::Receiver<u64>,
 }
 
 /// The meshes that the next plan looks at.
@@ -123,6 +129,7 @@ impl Reconciler {
     pub fn new(parts: Parts, current: Arc<Current>, applied: Option<Revision>) -> Self {
         let report = SourceReport::new(&parts.name, &parts.source, applied.clone(), clock::now());
         let ready = watch::Sender::new(current.generation.0 > 0);
+        let acknowledged = parts.evidence.subscribe();
         Self {
             parts,
             reporter: Reporter::new(report),
@@ -134,6 +141,8 @@ impl Reconciler {
             applied,
             caught_up: None,
             scope: Scope::Everything,
+            stirred: None,
+            acknowledged,
         }
     }
 
@@ -154,6 +163,9 @@ impl Reconciler {
         let mut back_off = FIRST_BACK_OFF;
         loop {
             let outcome = self.pass().await;
+            // Authorities come to their end by themselves.
+            self.stirred = None;
+            self.go_on().await;
             let wait = match outcome {
                 Pass::Settled => {
                     back_off = FIRST_BACK_OFF;
@@ -182,12 +194,17 @@ impl Reconciler {
                 () = moved(self.watch.as_ref()) => return,
                 () = self.parts.sync.notified() => return,
                 () = tokio::time::sleep_until(until) => return,
+                () = self.acknowledgement() => {
+                    self.go_on().await;
+                    continue;
+                }
                 () = self.parts.written.notified() => {}
             }
             // A pass begins with what failed here.
             if self.refresh().await.is_err() || held_back {
                 return;
             }
+            self.go_on().await;
         }
     }
 
@@ -198,6 +215,10 @@ impl Reconciler {
         loop {
             tokio::select! {
                 done = work.as_mut() => return done,
+                () = self.acknowledgement() => {
+                    self.go_on().await;
+                    continue;
+                }
                 () = written.notified() => {}
             }
             if let Err(error) = self.refresh().await {

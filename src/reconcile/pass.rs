@@ -9,13 +9,14 @@ use tracing::{debug, error, info, instrument, warn};
 use super::desired::{Gathering, Touched};
 use super::report::{ConditionType, State};
 use super::verdict::{Failure, Verdict};
-use super::{Pass, Reconciler, Scope};
-use crate::apply::{Applier, ApplyError};
+use super::{Parts, Pass, Reconciler, Scope};
+use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::clock;
 use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
 use crate::plan::{self, Action, Circumstances, MeshPlan, Plan};
 use crate::source::{Head, Repository};
 use crate::state;
+use crate::store::admission::Refusal;
 use crate::store::{StoreError, WriteError};
 use crate::telemetry::ReconcileResult;
 
@@ -92,6 +93,9 @@ impl Reconciler {
         let written = changes.meshes.iter().map(|mesh| &mesh.name);
         let touched: BTreeSet<MeshName> = gone.chain(written).cloned().collect();
         let current = Arc::new(state::merge(&self.current, &changes));
+        if let Some(stirred) = &mut self.stirred {
+            stirred.extend(touched.iter().cloned());
+        }
         self.scope.add(touched);
         self.serve(current).await;
         Ok(())
@@ -193,6 +197,11 @@ impl Reconciler {
         desired: &Desired,
         verdict: &mut Verdict,
     ) -> Result<BTreeSet<MeshName>, Failure> {
+        // The store judges by what it knows.
+        self.parts
+            .evidence
+            .flush_evidence(&*self.parts.store)
+            .await?;
         let gathering = self.gathering.as_ref().ok_or(Failure::Interrupted)?;
         let place = |found: &Diagnostic| gathering.state.place(found.clone());
         verdict
@@ -213,31 +222,13 @@ impl Reconciler {
                 verdict.block(mesh);
                 continue;
             }
-            let before = current.meshes.get(&mesh.mesh).cloned();
-            let before = before.unwrap_or_else(|| Arc::new(MeshState::absent(mesh.mesh.clone())));
-            let applier = Applier {
-                store: self.parts.store.as_ref(),
-                vault: &self.parts.vault,
-                keys: &keys,
-                now: clock::now(),
-            };
-            match applier.apply(mesh, &before, desired).await {
-                Ok(written) => {
-                    info!(mesh = %mesh.mesh, generation = %written.generation, steps = mesh.steps.len(), "applied");
-                    // What lies in a gap was written by others and is yet to be taken in.
-                    if written.generation.0 == current.generation.0 + 1 {
-                        current.generation = written.generation;
-                    }
-                    match written.mesh {
-                        Some(state) => current.meshes.insert(mesh.mesh.clone(), state),
-                        None => current.meshes.remove(&mesh.mesh),
-                    };
+            match self.parts.write(mesh, &mut current, &keys, desired).await {
+                Ok(true) => {
                     verdict.applied.insert(mesh.mesh.clone());
                 }
-                Err(ApplyError::Write {
-                    source: WriteError::Conflict { .. },
-                    ..
-                }) => {
+                // It only waits.
+                Ok(false) => {}
+                Err(error) if is_outdated(&error) => {
                     conflicts.insert(mesh.mesh.clone());
                 }
                 Err(ApplyError::Write {
@@ -260,7 +251,7 @@ impl Reconciler {
     }
 
     /// Serves a new current state.
-    async fn serve(&mut self, current: Arc<Current>) {
+    pub(super) async fn serve(&mut self, current: Arc<Current>) {
         self.current = Arc::clone(&current);
         self.unusable = !self.parts.publisher.publish(current).await;
     }
@@ -294,8 +285,10 @@ impl Reconciler {
         } else {
             Done::Applied
         };
+        let mut meshes = self.current.meshes.values();
+        let goes_on = meshes.any(|mesh| mesh.progress.transition.is_some());
         self.reporter
-            .update(now, |report| report.conclude(revision, verdict));
+            .update(now, |report| report.conclude(revision, verdict, goes_on));
         Ok(done)
     }
 
@@ -344,8 +337,61 @@ fn log(diagnostics: &[Diagnostic]) {
     }
 }
 
-fn stages(mesh: &MeshPlan) -> bool {
-    mesh.steps
+impl Parts {
+    /// Carries out what is due of the plan of one mesh, and returns whether
+    /// anything is.
+    pub(super) async fn write(
+        &self,
+        plan: &MeshPlan,
+        current: &mut Current,
+        keys: &OpenedKeys,
+        desired: &Desired,
+    ) -> Result<bool, ApplyError> {
+        let before = current.meshes.get(&plan.mesh).cloned();
+        let before = before.unwrap_or_else(|| Arc::new(MeshState::absent(plan.mesh.clone())));
+        if !plan.is_due(&before) {
+            return Ok(false);
+        }
+        let applier = Applier {
+            store: self.store.as_ref(),
+            vault: &self.vault,
+            keys,
+            now: clock::now(),
+        };
+        let written = applier.apply(plan, &before, desired).await?;
+        info!(mesh = %plan.mesh, generation = %written.generation, steps = plan.due, "applied");
+        // What lies in a gap was written by others and is yet to be taken in.
+        if written.generation.0 == current.generation.0 + 1 {
+            current.generation = written.generation;
+        }
+        match written.mesh {
+            Some(state) => current.meshes.insert(plan.mesh.clone(), state),
+            None => current.meshes.remove(&plan.mesh),
+        };
+        Ok(true)
+    }
+}
+
+/// Whether the store has moved on, or proxies have, since the plan was made.
+pub(super) fn is_outdated(error: &ApplyError) -> bool {
+    let ApplyError::Write { source, .. } = error else {
+        return false;
+    };
+    match source {
+        WriteError::Conflict { .. } => true,
+        WriteError::Refused { source, .. } => {
+            matches!(
+                source,
+                Refusal::Unproven { .. } | Refusal::StillInUse { .. }
+            )
+        }
+        WriteError::Store(_) => false,
+    }
+}
+
+/// Whether a provided authority comes into the store, whose key a source holds.
+pub(super) fn stages(mesh: &MeshPlan) -> bool {
+    mesh.steps[..mesh.due]
         .iter()
         .any(|step| matches!(step.action, Action::StageAuthority { .. }))
 }

@@ -1,6 +1,7 @@
 //! What the reconciler says of itself: conditions in the manner of Kubernetes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,10 @@ use tokio::sync::watch;
 
 use super::verdict::Verdict;
 use crate::config::SourceConfig;
-use crate::model::{Diagnostic, MeshName, Revision, SourceName, Timestamp};
+use crate::model::{Diagnostic, MeshName, MeshState, Revision, SourceName, Timestamp};
+use crate::plan::MeshPlan;
 use crate::source::redact_url;
+use crate::transition::{Awaited, Reason};
 
 /// How a source stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +106,55 @@ impl State {
     }
 }
 
+/// The reason of the conditions of a transition that runs.
+const RUNNING: &str = "TransitionRunning";
+/// The reason of the conditions of a transition that waits for longer than it should.
+const STALLED: &str = "TransitionStalled";
+
+/// A transition that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    mesh: MeshName,
+    message: String,
+    since: Timestamp,
+    stalled: bool,
+}
+
+impl Running {
+    /// The transition of a mesh that does not go on now; `None` where none runs.
+    pub(super) fn of(plan: &MeshPlan, mesh: &MeshState, now: Timestamp) -> Option<Self> {
+        let transition = mesh.progress.transition.as_ref()?;
+        let waiting = plan.waiting.as_ref();
+        let drains = |it: &Awaited| matches!(it.reason, Reason::Draining { .. });
+        let awaits = waiting.is_some_and(|it| !it.held && !it.awaited.iter().all(drains));
+        let patience = mesh.progress.rules.ack_timeout.0;
+        let mut message = format!("phase {}", transition.phase);
+        if let Some(waiting) = waiting {
+            if waiting.held {
+                let _ = write!(message, ", held before {} by `hold`", waiting.phase);
+            } else {
+                let _ = write!(message, ", waits for {}", waiting.gate);
+            }
+            for (index, awaited) in waiting.awaited.iter().take(NAMED).enumerate() {
+                let start = if index == 0 { ": " } else { ", " };
+                let _ = write!(message, "{start}{} {}", awaited.dataplane, awaited.reason);
+            }
+            if waiting.awaited.len() > NAMED {
+                let _ = write!(message, " and {} more", waiting.awaited.len() - NAMED);
+            }
+        }
+        Some(Self {
+            mesh: mesh.name.clone(),
+            message,
+            since: transition.since,
+            stalled: awaits && transition.since + patience <= now,
+        })
+    }
+}
+
+/// The most proxies that a message names.
+const NAMED: usize = 5;
+
 /// The one writer of a source's report.
 #[derive(Debug)]
 pub(super) struct Reporter {
@@ -157,7 +209,8 @@ impl Draft<'_> {
     }
 
     /// The pass over `revision` is over.
-    pub(super) fn conclude(&mut self, revision: &Revision, verdict: Verdict) {
+    /// `goes_on` says that transitions run.
+    pub(super) fn conclude(&mut self, revision: &Revision, verdict: Verdict, goes_on: bool) {
         let errors = verdict
             .diagnostics
             .iter()
@@ -176,10 +229,12 @@ impl Draft<'_> {
         };
         self.set(ConditionType::Ready, ready);
         self.set(ConditionType::Stalled, stalled);
-        self.set(
-            ConditionType::Reconciling,
-            State::no("Idle", "nothing is under way"),
-        );
+        let reconciling = if goes_on {
+            State::yes(RUNNING, "a transition runs")
+        } else {
+            State::no("Idle", "nothing is under way")
+        };
+        self.set(ConditionType::Reconciling, reconciling);
         let since = self.now;
         self.report.meshes = verdict
             .meshes
@@ -196,6 +251,67 @@ impl Draft<'_> {
             })
             .collect();
         self.report.diagnostics = verdict.diagnostics;
+    }
+
+    /// These transitions run, and no others.
+    pub(super) fn transitions(&mut self, running: &[Running]) {
+        let is_of_transition = |reason: &str| reason == RUNNING || reason == STALLED;
+        for conditions in self.report.meshes.values_mut() {
+            conditions.retain(|condition| !is_of_transition(&condition.reason));
+        }
+        for transition in running {
+            let (r#type, reason) = if transition.stalled {
+                (ConditionType::Stalled, STALLED)
+            } else {
+                (ConditionType::Reconciling, RUNNING)
+            };
+            let conditions = self.report.meshes.entry(transition.mesh.clone());
+            conditions.or_default().push(Condition {
+                r#type,
+                status: ConditionStatus::True,
+                reason: reason.to_owned(),
+                message: transition.message.clone(),
+                last_transition_time: transition.since,
+            });
+        }
+        self.report
+            .meshes
+            .retain(|_, conditions| !conditions.is_empty());
+        let said = |running: Vec<&Running>| -> String {
+            let each = running
+                .iter()
+                .map(|it| format!("mesh {}: {}", it.mesh, it.message));
+            each.collect::<Vec<_>>().join("; ")
+        };
+        let reason = |this: &Self, r#type| {
+            let all = this.report.conditions.iter();
+            let found = all
+                .filter(|it| it.r#type == r#type)
+                .map(|it| it.reason.clone());
+            found.last().unwrap_or_default()
+        };
+        if !running.is_empty() && reason(self, ConditionType::Reconciling) != "Retrying" {
+            let state = State::yes(RUNNING, &said(running.iter().collect()));
+            self.set(ConditionType::Reconciling, state);
+        } else if reason(self, ConditionType::Reconciling) == RUNNING {
+            self.set(
+                ConditionType::Reconciling,
+                State::no("Idle", "nothing is under way"),
+            );
+        }
+        let stalled: Vec<_> = running.iter().filter(|it| it.stalled).collect();
+        let before = reason(self, ConditionType::Stalled);
+        let is_free =
+            self.report.conditions.iter().any(|it| {
+                it.r#type == ConditionType::Stalled && it.status != ConditionStatus::True
+            });
+        if !stalled.is_empty() && (is_free || before == STALLED) {
+            let state = State::yes(STALLED, &said(stalled));
+            self.set(ConditionType::Stalled, state);
+        } else if before == STALLED {
+            let state = State::no("ReconciliationSucceeded", "every transition goes on");
+            self.set(ConditionType::Stalled, state);
+        }
     }
 
     /// The pass failed and will be tried again.

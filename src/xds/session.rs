@@ -27,11 +27,13 @@
 //!   sent again, in another edition ([`Resource::edition`]) as the stream
 //!   provides.
 //!
-//! The room `order` says what holds between the types.
+//! The room `order` says what holds between the types, `proof` what a stream
+//! proves about its proxy.
 
 mod delta;
 mod ledger;
 mod order;
+mod proof;
 #[cfg(test)]
 mod properties;
 mod sotw;

@@ -71,6 +71,7 @@ fn envoy_takes_the_bootstrap_over_both_protocols_without_a_warning() {
                 token_path: "/token",
                 xds: "127.0.0.1:5678",
                 ca_pem,
+                drain_seconds: Some(10),
             };
             let output = Command::new(envoy::program())
                 .args(["--mode", "validate", "--log-level", "warning"])

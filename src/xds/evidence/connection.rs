@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::EvidenceBoard;
-use super::record::{self, MAX_REJECTED, Unsaved};
+use super::record::{self, MAX_REJECTED, Said, Unsaved};
+use super::streams::{Parts, Shown};
+use super::{Entry, EvidenceBoard};
 use crate::clock;
-use crate::model::{DataplaneId, Timestamp};
+use crate::model::{DataplaneId, Marks, Part, Timestamp};
 use crate::xds::resource::{Editions, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
@@ -18,6 +19,7 @@ pub struct Connection {
     board: Arc<EvidenceBoard>,
     dataplane: DataplaneId,
     mended: watch::Receiver<u64>,
+    shown: Shown,
 }
 
 impl Connection {
@@ -25,11 +27,13 @@ impl Connection {
         board: Arc<EvidenceBoard>,
         dataplane: DataplaneId,
         mended: watch::Receiver<u64>,
+        shown: Shown,
     ) -> Self {
         Self {
             board,
             dataplane,
             mended,
+            shown,
         }
     }
 
@@ -72,14 +76,24 @@ impl Connection {
             .unwrap_or_default()
     }
 
-    /// Notes that the proxy accepted a secret. Returns whether that proves
+    /// Notes that the proxy acknowledged a secret. Returns whether that proves
     /// anything: Envoy also acknowledges bytes that it rejected before,
     /// without using them.
     pub fn accepted(&self, resource: &Resource, now: Timestamp) -> bool {
+        self.takes(resource, Said::Acknowledged, now)
+    }
+
+    /// Notes that the proxy came back with a secret. Returns whether that
+    /// proves anything.
+    pub fn holds(&self, resource: &Resource, now: Timestamp) -> bool {
+        self.takes(resource, Said::Held, now)
+    }
+
+    fn takes(&self, resource: &Resource, said: Said, now: Timestamp) -> bool {
         self.board
             .update(&self.dataplane, |entry| {
                 let evidence = Arc::make_mut(&mut entry.evidence);
-                let proves = record::accept(evidence, resource, now);
+                let proves = record::accept(evidence, resource, said, now);
                 if proves && !evidence.rejected.is_empty() {
                     entry.mended.send_modify(|count| *count += 1);
                 }
@@ -116,6 +130,107 @@ impl Connection {
     }
 }
 
+/// What it is told, what it asks for and what it proves.
+impl Connection {
+    /// Notes that the stream is told nothing older than this from now on.
+    pub fn offered(&mut self, marks: Marks, now: Timestamp) {
+        if self.shown.offered != marks {
+            self.shown.offered = marks;
+            self.show(now);
+        }
+    }
+
+    /// Notes what the proxy subscribes to on this stream. Before it is sent any of it.
+    pub fn asks(&mut self, parts: Parts, now: Timestamp) {
+        if self.shown.asks != parts {
+            self.shown.asks = parts;
+            self.show(now);
+        }
+    }
+
+    /// Whether the stream has proven a part at this mark or a later one.
+    #[must_use]
+    pub fn has_proven(&self, part: Part, mark: u64) -> bool {
+        self.shown.has_proven(part, mark)
+    }
+
+    /// Notes that the proxy uses, of this part, what is told under this mark,
+    /// as far as this stream can say.
+    pub fn proves(&mut self, part: Part, mark: u64, now: Timestamp) {
+        if !self.has_proven(part, mark) {
+            self.shown.proven[part as usize] = Some(mark);
+            self.show(now);
+        }
+    }
+
+    fn show(&self, now: Timestamp) {
+        self.board.update(&self.dataplane, |entry| {
+            let Entry {
+                evidence, streams, ..
+            } = entry;
+            (streams.show(&self.shown, Arc::make_mut(evidence), now), ())
+        });
+    }
+
+    /// Notes how long the proxy's replaced filter chains keep their
+    /// connections, in seconds; `None` where it does not say.
+    pub fn drains(&self, seconds: Option<u32>) {
+        self.board.update(&self.dataplane, |entry| {
+            if entry.evidence.drain_seconds == seconds {
+                return (Unsaved::Nothing, ());
+            }
+            Arc::make_mut(&mut entry.evidence).drain_seconds = seconds;
+            (Unsaved::Evidence, ())
+        });
+    }
+
+    /// Notes that the proxy is about to be sent a leaf that ends then.
+    pub fn hands_out(&self, leaf_not_after: Timestamp) {
+        self.board.update(&self.dataplane, |entry| {
+            let evidence = Arc::make_mut(&mut entry.evidence);
+            let unsaved = if record::hand_out(evidence, leaf_not_after) {
+                Unsaved::Evidence
+            } else {
+                Unsaved::Nothing
+            };
+            (unsaved, ())
+        });
+    }
+
+    /// Notes that the stream ends without an answer to this secret.
+    pub fn doubts(&self, resource: &Resource) {
+        self.board.update(&self.dataplane, |entry| {
+            record::doubt(Arc::make_mut(&mut entry.evidence), resource);
+            (Unsaved::Evidence, ())
+        });
+    }
+
+    /// Notes that the dataplane was deleted.
+    pub fn is_gone(&self) {
+        self.board.forget(&self.dataplane);
+    }
+
+    /// Whether the store knows that the proxy is connected. If not, it is
+    /// asked to hurry: [`Connection::written`] changes when it may know more.
+    #[must_use]
+    pub fn is_on_record(&self) -> bool {
+        let entries = self.board.lock();
+        let entry = entries.get(&self.dataplane);
+        let is_on_record = entry.is_none_or(|entry| entry.is_on_record);
+        drop(entries);
+        if !is_on_record {
+            self.board.hurry.notify_one();
+        }
+        is_on_record
+    }
+
+    /// Changes whenever the store has got something.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.board.written.subscribe()
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         {
@@ -123,13 +238,14 @@ impl Drop for Connection {
             let Some(entry) = entries.get_mut(&self.dataplane) else {
                 return;
             };
-            entry.streams = entry.streams.saturating_sub(1);
-            if entry.streams > 0 {
-                return;
+            let now = clock::now();
+            let evidence = Arc::make_mut(&mut entry.evidence);
+            entry.unsaved = Unsaved::Evidence;
+            entry.streams.end(self.shown.id, evidence, now);
+            if entry.streams.is_empty() {
+                record::leave(evidence, now);
+                entry.is_on_record = false;
             }
-            let evidence = entry.change(Unsaved::Evidence);
-            evidence.connected_since = None;
-            evidence.seen = clock::now();
         }
         self.board.changed();
     }

@@ -1,7 +1,9 @@
 //! What an answer of a proxy changes in its evidence. Pure.
 
+use std::time::Duration;
+
 use crate::model::{Nack, ProxyEvidence, Timestamp};
-use crate::xds::resource::{Proof, Resource, ResourceType};
+use crate::xds::resource::{IDENTITY_CERT, MESH_CA, Proof, Resource, ResourceType};
 
 /// The longest message of a proxy that is kept, in bytes.
 pub(super) const MAX_MESSAGE: usize = 1024;
@@ -39,11 +41,30 @@ impl Unsaved {
     }
 }
 
+/// How a proxy said that it uses a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It acknowledged it.
+    Acknowledged,
+    /// It came back with it.
+    Held,
+}
+
 /// Notes an accepted secret. Returns whether that proves anything.
-pub(super) fn accept(evidence: &mut ProxyEvidence, resource: &Resource, now: Timestamp) -> bool {
+pub(super) fn accept(
+    evidence: &mut ProxyEvidence,
+    resource: &Resource,
+    said: Said,
+    now: Timestamp,
+) -> bool {
     evidence.seen = now;
     let rejected = evidence.rejected.get(&*resource.name);
     if rejected.is_some_and(|versions| versions.contains(&resource.version)) {
+        return false;
+    }
+    if said == Said::Acknowledged && evidence.doubted.remove(&*resource.name) {
+        // These may be the bytes that it rejected unheard. Others will tell.
+        note_rejected(evidence, resource);
         return false;
     }
     evidence.rejected.remove(&*resource.name);
@@ -74,6 +95,10 @@ pub(super) fn reject(
     now: Timestamp,
 ) {
     note_nack(evidence, &resource.name, message, now);
+    note_rejected(evidence, resource);
+}
+
+fn note_rejected(evidence: &mut ProxyEvidence, resource: &Resource) {
     let versions = evidence
         .rejected
         .entry((*resource.name).to_owned())
@@ -84,6 +109,38 @@ pub(super) fn reject(
         }
         versions.push(resource.version);
     }
+}
+
+/// Notes that a stream broke before this secret was answered.
+pub(super) fn doubt(evidence: &mut ProxyEvidence, resource: &Resource) {
+    evidence.doubted.insert((*resource.name).to_owned());
+}
+
+/// Notes that a proxy is sent this leaf.
+pub(super) fn hand_out(evidence: &mut ProxyEvidence, leaf_not_after: Timestamp) -> bool {
+    let is_longer = evidence.held_until.is_none_or(|end| end < leaf_not_after);
+    if is_longer {
+        evidence.held_until = Some(leaf_not_after);
+    }
+    is_longer
+}
+
+/// Notes that the last stream has ended.
+pub(super) fn leave(evidence: &mut ProxyEvidence, now: Timestamp) {
+    evidence.connected_since = None;
+    evidence.left = Some(now);
+    evidence.seen = now;
+    evidence.held_until = evidence.held_until.max(evidence.leaf_not_after);
+}
+
+/// Notes that the instance of the control plane ended that the proxy was
+/// connected to, and with it what it knew.
+pub(super) fn orphan(evidence: &mut ProxyEvidence, leaf_lifetime: Duration, now: Timestamp) {
+    let seen = evidence.seen;
+    leave(evidence, now);
+    evidence.seen = seen;
+    hand_out(evidence, now + leaf_lifetime);
+    evidence.doubted = [MESH_CA, IDENTITY_CERT].map(str::to_owned).into();
 }
 
 /// Notes an acknowledged version of a type that holds no secrets.

@@ -1,11 +1,16 @@
 //! Who is calling: the token in the metadata and the node in the first message.
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::google::protobuf::value::Kind;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::dataplane::bootstrap;
 use crate::model::{DataplaneId, Timestamp};
 use crate::token::{Claims, Keyring};
+
+/// A drain time that is longer than this is nonsense, in seconds.
+const MAX_DRAIN: f64 = 7.0 * 24.0 * 3600.0;
 
 const HEADER: &str = "authorization";
 const SCHEME: &str = "bearer ";
@@ -60,4 +65,21 @@ pub(in crate::xds) fn authorize(
         )));
     }
     Ok(dataplane)
+}
+
+/// How long the replaced filter chains of a node keep their connections, in
+/// seconds, where it says so.
+pub(in crate::xds) fn drain_seconds(node: Option<&Node>) -> Option<u32> {
+    let fields = &node?.metadata.as_ref()?.fields;
+    let Some(Kind::NumberValue(seconds)) = fields.get(bootstrap::DRAIN_METADATA)?.kind else {
+        return None;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is within the bounds"
+    )]
+    (0.0..=MAX_DRAIN)
+        .contains(&seconds)
+        .then_some(seconds.ceil() as u32)
 }

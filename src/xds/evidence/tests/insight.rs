@@ -16,7 +16,7 @@ const TYPES: [ResourceType; 3] = [
 ];
 
 fn restored(replica: &str) -> Arc<EvidenceBoard> {
-    Arc::new(EvidenceBoard::restore(Evidence::new(), replica))
+    Arc::new(EvidenceBoard::restore(Evidence::new(), replica, DAY, at(0)))
 }
 
 async fn stored(store: &MemoryStore) -> Arc<ProxyEvidence> {
@@ -42,7 +42,12 @@ fn a_connection_names_its_replica_and_the_end_of_its_token() {
     assert_eq!(evidence.replica.as_deref(), Some("cp-0"), "it was the last");
     assert_eq!(evidence.token_expires_at, Some(at(90)));
 
-    let other = Arc::new(EvidenceBoard::restore(board.snapshot(), "cp-1"));
+    let other = Arc::new(EvidenceBoard::restore(
+        board.snapshot(),
+        "cp-1",
+        DAY,
+        at(99),
+    ));
     assert_eq!(other.of(&web).unwrap().replica.as_deref(), Some("cp-0"));
     let _stream = connect(&other, web.clone(), at(100));
     assert_eq!(other.of(&web).unwrap().replica.as_deref(), Some("cp-1"));

@@ -186,7 +186,7 @@ impl Scene<'_> {
         let awaited = waiting.awaited.into_iter();
         let awaited: Vec<_> = awaited.filter_map(|it| self.awaited(it)).collect();
         let runs = |it: &AwaitedProxy| matches!(it.why, Why::Draining);
-        let is_stalled = !waiting.held && stalls < now && !awaited.iter().all(runs);
+        let is_stalled = !waiting.held && stalls <= now && !awaited.iter().all(runs);
         let reissued = leaves.map(|leaves| now + pace(leaves));
         let eta = awaited.iter().map(|it| match it.why {
             Why::Queued | Why::Silent(Part::Leaf) if !is_stalled => reissued,

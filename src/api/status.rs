@@ -17,7 +17,7 @@ use crate::model::{
     Posture, Revision, SourceName, Timestamp,
 };
 use crate::plan::Circumstances;
-use crate::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
+use crate::reconcile::report::{Condition, SourceReport};
 
 /// The answer of `GET /status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,13 +180,11 @@ impl MeshStatus {
                 not_after: authority.not_after,
             })
             .collect();
-        let transition = TransitionStatus::of(state, given);
         let conditions = reports
             .iter()
             .filter_map(|report| report.meshes.get(&state.name))
             .flatten()
             .cloned()
-            .chain(transition.iter().flat_map(conditions))
             .collect();
         Self {
             name: state.name.clone(),
@@ -197,31 +195,11 @@ impl MeshStatus {
             },
             generation: state.generation,
             authorities,
-            transition,
+            transition: TransitionStatus::of(state, given),
             conditions,
             dataplanes: DataplanesStatus::of(state, given.evidence),
         }
     }
-}
-
-/// What a transition has to say among the conditions of its mesh.
-fn conditions(transition: &TransitionStatus) -> impl Iterator<Item = Condition> + use<> {
-    let condition = |r#type, reason: &str, since| Condition {
-        r#type,
-        status: ConditionStatus::True,
-        reason: reason.to_owned(),
-        message: transition.sentence(),
-        last_transition_time: since,
-    };
-    let reason = match (transition.held, &transition.gate) {
-        (true, _) => "TransitionHeld",
-        (false, Some(_)) => "TransitionWaiting",
-        (false, None) => "TransitionRunning",
-    };
-    let runs = condition(ConditionType::Reconciling, reason, transition.started);
-    let stalled = transition.stalled_since;
-    let stalled = stalled.map(|since| condition(ConditionType::Stalled, "AwaitingProxies", since));
-    [runs].into_iter().chain(stalled)
 }
 
 impl DataplanesStatus {

@@ -19,7 +19,6 @@ use super::writer::NotApproved;
 use crate::clock;
 use crate::model::{
     DataplaneId, MeshName, MeshState, Part, Phase, ResourceName, Revision, Strategy, Timestamp,
-    count,
 };
 use crate::outlook::{self, AwaitedProxy, Outlook, Waits, Why};
 use crate::plan::{Circumstances, Risk};
@@ -299,24 +298,6 @@ impl TransitionStatus {
             started: outlook.transition.started,
             revision: outlook.transition.revision,
         })
-    }
-
-    /// Where it is and what it waits for, in a sentence.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        let Some(gate) = &self.gate else {
-            return format!("{}: goes on", self.phase);
-        };
-        if self.held {
-            return format!("{}: held before {} by `hold`", self.phase, gate.before);
-        }
-        let waits = format!("{}: waits for {}", self.phase, gate.waits_for);
-        format!(
-            "{waits}; {} of {}: {}",
-            self.awaiting.len(),
-            count(gate.proxies, "proxy").replace("proxys", "proxies"),
-            list(&self.awaiting)
-        )
     }
 }
 

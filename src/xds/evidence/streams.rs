@@ -2,7 +2,9 @@
 //! proxy. Pure.
 //!
 //! A proxy that asks for a part on several streams uses what each of them gave
-//! it, so it has acknowledged what all of them prove.
+//! it, so it has acknowledged what all of them prove. Also what one gave it that
+//! has ended, until a later one takes its place: an earlier one may have broken
+//! unnoticed.
 
 use std::time::Duration;
 
@@ -76,6 +78,8 @@ impl Shown {
 pub(super) struct Streams {
     open: Vec<Shown>,
     last_id: u64,
+    /// By part, the last stream that asked for it and has ended.
+    ended: [u64; Part::ALL.len()],
     /// What it asked for on streams that ended, and may ask for again. A proxy
     /// that comes back asks for one thing after the other, and what it has not
     /// asked for yet it may still use.
@@ -113,6 +117,8 @@ impl Streams {
             record::doubt(evidence, part);
         }
         for part in ended.asks.iter() {
+            let last = &mut self.ended[part as usize];
+            *last = ended.id.max(*last);
             if self.asking(part).next().is_none() {
                 self.inherited.set(part, true);
                 self.inherited_since = Some(now);
@@ -222,6 +228,10 @@ impl Streams {
         evidence: &mut ProxyEvidence,
         now: Timestamp,
     ) -> bool {
+        let newest = self.asking(part).map(|it| it.id).max();
+        if newest <= Some(self.ended[part as usize]) {
+            return false;
+        }
         // `None` is the least.
         let proven = self.asking(part).map(|it| it.proven[part as usize]);
         let Some(mark) = proven.min().flatten() else {

@@ -137,12 +137,12 @@ impl<V: Variant> Conversation<V> {
 
     /// Looks at what the proxy is to be told now.
     pub(super) fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, now: Timestamp) {
-        let is_first = self.published.replace(snapshot.clone()).is_none();
-        if is_first {
-            self.try_again();
-        } else {
-            self.snapshot = snapshot.in_editions(&self.editions);
-        }
+        let before = self.published.replace(snapshot.clone());
+        let is_new = |version: &Digest| {
+            let known = before.iter().flat_map(|it| it.of(ResourceType::Secret));
+            !known.into_iter().any(|it| it.version == *version)
+        };
+        self.take_editions(is_new);
         self.connection.offered(snapshot.marks(), now);
         self.prove(now);
     }
@@ -174,6 +174,11 @@ impl<V: Variant> Conversation<V> {
     /// stream, when another secret was mended and when it acknowledged what
     /// proves nothing, not after a rejection: that would be a spin.
     pub(super) fn try_again(&mut self) {
+        self.take_editions(|_| true);
+    }
+
+    /// Takes other editions, of these.
+    fn take_editions(&mut self, is_tried: impl Fn(&Digest) -> bool) {
         let Some(published) = &self.published else {
             return;
         };
@@ -182,7 +187,9 @@ impl<V: Variant> Conversation<V> {
             resources.any(|resource| resource.version == *version)
         };
         self.editions.retain(|version, _| published_now(version));
-        self.editions.extend(self.connection.untried(published));
+        let untried = self.connection.untried(published).into_iter();
+        self.editions
+            .extend(untried.filter(|(version, _)| is_tried(version)));
         self.snapshot = published.in_editions(&self.editions);
     }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use self::proxy::{Dialect, Proxy};
 use super::*;
-use crate::model::{Evidence, Marks};
+use crate::model::{Evidence, Marks, ProxyEvidence};
 use crate::store::Store as _;
 use crate::store::memory::MemoryStore;
 use crate::xds::evidence::EvidenceBoard;
@@ -199,6 +199,16 @@ impl<'a, V: Dialect> World<'a, V> {
         };
         while all(self) {
             let _ = self.response_arrives() | self.request_arrives();
+        }
+        let known = self.board.of(&dataplane("web")).unwrap();
+        let is_kept = |it: &Arc<ProxyEvidence>| {
+            let of_types = |it: &ProxyEvidence| {
+                let doubted = it.doubted.iter().filter(|it| **it != *MESH_CA);
+                (it.refused.clone(), doubted.cloned().collect::<Vec<_>>())
+            };
+            of_types(it) == of_types(&known)
+        };
+        if !self.stored().get(&dataplane("web")).is_some_and(is_kept) {
             self.flush();
         }
         let stored = self.stored();

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
-use crate::model::SourceName;
+use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
@@ -73,12 +73,12 @@ impl App {
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
-        let evidence = Arc::new(evidence_board(&config, &*store).await?);
+        let current = Arc::new(store.load().await?);
+        let evidence = Arc::new(evidence_board(&config, &*store, &current).await?);
         let mut metrics = Metrics::new();
         let xds_metrics = xds::XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
 
-        let current = Arc::new(store.load().await?);
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
         publisher.publish(Arc::clone(&current)).await;
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
@@ -253,7 +253,11 @@ impl App {
 }
 
 /// What proxies have acknowledged before, on the board of this instance.
-async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBoard, AppError> {
+async fn evidence_board(
+    config: &Config,
+    store: &dyn Store,
+    current: &Current,
+) -> Result<EvidenceBoard, AppError> {
     let instance = match &config.instance_id {
         Some(id) => id.clone(),
         None => hostname::get()
@@ -261,12 +265,11 @@ async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBo
             .to_string_lossy()
             .into_owned(),
     };
-    Ok(EvidenceBoard::restore(
-        store.evidence().await?,
-        &instance,
-        config.ca.leaf_lifetime,
-        clock::now(),
-    ))
+    let known = store.evidence().await?;
+    let leaf_lifetime = config.ca.leaf_lifetime;
+    let board = EvidenceBoard::restore(known, &instance, leaf_lifetime, clock::now());
+    board.compare(current);
+    Ok(board)
 }
 
 fn xds_config(config: &Config) -> XdsConfig {

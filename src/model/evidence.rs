@@ -63,9 +63,9 @@ pub struct ProxyEvidence {
     /// one: that it acknowledges one of these proves nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, Vec<Digest>>,
-    /// The secrets of which a stream broke before the proxy had answered. It
-    /// may have rejected those bytes unheard and then acknowledges them
-    /// without using them, so the next acknowledgement proves nothing.
+    /// The secrets that it was sent on a stream that broke before it had
+    /// answered. It may have rejected them unheard, and acknowledges the same
+    /// bytes without using them, so the next acknowledgement proves nothing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub doubted: BTreeSet<String>,
     /// The types that hold no secrets of which it rejected the last response.
@@ -77,10 +77,6 @@ pub struct ProxyEvidence {
     pub versions: BTreeMap<String, String>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
 fn is_unmarked(marks: &Marks) -> bool {
     *marks == Marks::default()
 }

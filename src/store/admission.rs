@@ -3,7 +3,7 @@
 //! [`admit`] is pure. Every store calls it inside the transaction of a write,
 //! so that neither a planner with a bug nor a stale leader breaks a mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{MeshWrite, Operation};
@@ -11,6 +11,7 @@ use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
     MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Timestamp,
+    Transition,
 };
 
 use crate::transition::{Key, Move, Situation, Witness};
@@ -76,6 +77,7 @@ pub(super) fn decide<'a>(
         },
         keys: BTreeMap::new(),
         evidence,
+        approved: approved(current.progress.transition.as_ref()),
         now,
     };
     for operation in &write.operations {
@@ -110,6 +112,9 @@ struct Draft<'a, 'e> {
     next: MeshState,
     keys: BTreeMap<AuthorityId, &'a SealedKey>,
     evidence: &'e Evidence,
+    /// Whom someone said to go on without. The write that ends a transition is
+    /// still a part of it.
+    approved: BTreeSet<ResourceName>,
     now: Timestamp,
 }
 
@@ -129,6 +134,7 @@ impl<'a> Draft<'a, '_> {
             Operation::Drain => self.make(Move::Drain),
             Operation::Note(rules, transition) => {
                 self.next.progress.rules = rules.clone();
+                self.approved.extend(approved(transition.as_deref()));
                 self.next.progress.transition = transition.as_deref().cloned();
                 Ok(())
             }
@@ -283,7 +289,7 @@ impl<'a> Draft<'a, '_> {
             mesh: &self.next,
             evidence: self.evidence,
             rules: &progress.rules,
-            approved: progress.transition.as_ref().map(|it| &it.approved),
+            approved: Some(&self.approved),
             now: self.now,
         }
     }
@@ -298,6 +304,10 @@ impl<'a> Draft<'a, '_> {
             Some(state) => Err(Refusal::NotRevoked { id, state }),
         }
     }
+}
+
+fn approved(transition: Option<&Transition>) -> BTreeSet<ResourceName> {
+    transition.map(|it| it.approved.clone()).unwrap_or_default()
 }
 
 /// What holds in every mesh, whatever it was before.

@@ -17,7 +17,7 @@ pub use self::connection::Connection;
 use self::record::Unsaved;
 pub use self::streams::Parts;
 use self::streams::Streams;
-use crate::model::{DataplaneId, Evidence, ProxyEvidence, Timestamp};
+use crate::model::{Current, DataplaneId, Evidence, ProxyEvidence, Timestamp};
 use crate::store::{Store, StoreError};
 
 /// How long a proxy that came back may take to ask for what it asked for
@@ -106,6 +106,18 @@ impl EvidenceBoard {
             replica: Some(replica.into()),
             entries: Mutex::new(entries),
             ..Self::default()
+        }
+    }
+
+    /// Compares what is restored with what the store holds of the meshes:
+    /// nothing was told that is not in the store.
+    pub fn compare(&self, current: &Current) {
+        for (id, entry) in self.lock().iter_mut() {
+            if let Some(mesh) = current.meshes.get(&id.mesh)
+                && record::compare(Arc::make_mut(&mut entry.evidence), mesh.progress.marks)
+            {
+                entry.unsaved = Unsaved::Evidence;
+            }
         }
     }
 

@@ -2,8 +2,10 @@
 //! second and some long-lived ones.
 
 mod crashes;
+mod disable_first;
 mod joining;
 mod load;
 mod reverts;
 mod rolling;
 mod stage;
+mod stalls;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::record::{self, MAX_REJECTED, Said, Unsaved};
+use super::record::{self, MAX_REJECTED, Unsaved};
 use super::streams::{Parts, Shown};
 use super::{Entry, EvidenceBoard};
 use crate::clock;
 use crate::model::{DataplaneId, Marks, Part, Timestamp};
-use crate::xds::resource::{Editions, Resource, ResourceType};
+use crate::xds::resource::{Editions, Proof, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
 /// One open stream of a proxy.
@@ -66,34 +66,32 @@ impl Connection {
             .collect()
     }
 
-    /// The secrets of which the proxy rejected something last.
+    /// The secrets and the other types of which the proxy rejected something
+    /// last, or may have.
     #[must_use]
     pub fn distrusted(&self) -> BTreeSet<String> {
-        self.board
-            .lock()
-            .get(&self.dataplane)
-            .map(|entry| entry.evidence.rejected.keys().cloned().collect())
-            .unwrap_or_default()
+        let entries = self.board.lock();
+        let Some(entry) = entries.get(&self.dataplane) else {
+            return BTreeSet::new();
+        };
+        let evidence = &entry.evidence;
+        let unanswered = entry.streams.unanswered(self.shown.id);
+        (evidence.rejected.keys())
+            .chain(&evidence.refused)
+            .chain(&evidence.doubted)
+            .cloned()
+            .chain(unanswered.map(|part| record::name(part).to_owned()))
+            .collect()
     }
 
-    /// Notes that the proxy acknowledged a secret. Returns whether that proves
+    /// Notes that the proxy accepted a secret. Returns whether that proves
     /// anything: Envoy also acknowledges bytes that it rejected before,
     /// without using them.
     pub fn accepted(&self, resource: &Resource, now: Timestamp) -> bool {
-        self.takes(resource, Said::Acknowledged, now)
-    }
-
-    /// Notes that the proxy came back with a secret. Returns whether that
-    /// proves anything.
-    pub fn holds(&self, resource: &Resource, now: Timestamp) -> bool {
-        self.takes(resource, Said::Held, now)
-    }
-
-    fn takes(&self, resource: &Resource, said: Said, now: Timestamp) -> bool {
         self.board
             .update(&self.dataplane, |entry| {
                 let evidence = Arc::make_mut(&mut entry.evidence);
-                let proves = record::accept(evidence, resource, said, now);
+                let proves = record::accept(evidence, resource, now);
                 if proves && !evidence.rejected.is_empty() {
                     entry.mended.send_modify(|count| *count += 1);
                 }
@@ -184,25 +182,41 @@ impl Connection {
         });
     }
 
-    /// Notes that the proxy is about to be sent a leaf that ends then.
-    pub fn hands_out(&self, leaf_not_after: Timestamp) {
+    /// Notes that the proxy is about to be sent resources of a type.
+    pub fn sends(&mut self, kind: ResourceType, resources: &[Arc<Resource>], now: Timestamp) {
+        for part in parts(kind, resources) {
+            self.shown.unanswered.set(part, true);
+        }
         self.board.update(&self.dataplane, |entry| {
-            let evidence = Arc::make_mut(&mut entry.evidence);
-            let unsaved = if record::hand_out(evidence, leaf_not_after) {
-                Unsaved::Evidence
-            } else {
-                Unsaved::Nothing
-            };
+            let Entry {
+                evidence, streams, ..
+            } = entry;
+            let evidence = Arc::make_mut(evidence);
+            let mut unsaved = streams.show(&self.shown, evidence, now);
+            for part in parts(kind, resources) {
+                if streams.unanswered(self.shown.id).any(|it| it == part) {
+                    // That stream may have broken without a word.
+                    record::doubt(evidence, part);
+                    unsaved = Unsaved::Evidence;
+                }
+            }
+            for resource in resources {
+                if let Some(Proof::Holds(_, not_after)) = resource.proof()
+                    && record::hand_out(evidence, not_after)
+                {
+                    unsaved = Unsaved::Evidence;
+                }
+            }
             (unsaved, ())
         });
     }
 
-    /// Notes that the stream ends without an answer to this secret.
-    pub fn doubts(&self, resource: &Resource) {
-        self.board.update(&self.dataplane, |entry| {
-            record::doubt(Arc::make_mut(&mut entry.evidence), resource);
-            (Unsaved::Evidence, ())
-        });
+    /// Notes that the proxy answered to resources of a type that it was sent.
+    pub fn answers(&mut self, kind: ResourceType, resources: &[Arc<Resource>], now: Timestamp) {
+        for part in parts(kind, resources) {
+            self.shown.unanswered.set(part, false);
+        }
+        self.show(now);
     }
 
     /// Notes that the dataplane was deleted.
@@ -229,6 +243,11 @@ impl Connection {
     pub fn written(&self) -> watch::Receiver<u64> {
         self.board.written.subscribe()
     }
+}
+
+fn parts(kind: ResourceType, resources: &[Arc<Resource>]) -> impl Iterator<Item = Part> {
+    let secrets = resources.iter().filter_map(|it| record::part(it));
+    record::part_of(kind).into_iter().chain(secrets)
 }
 
 impl Drop for Connection {

@@ -2,11 +2,13 @@
 //! proxy. Pure.
 //!
 //! A proxy that asks for a part on several streams uses what each of them gave
-//! it, so it has acknowledged what all of them prove.
+//! it, so it has acknowledged what all of them prove. Also what one gave it that
+//! has ended, until a later one takes its place: an earlier one may have broken
+//! unnoticed.
 
 use std::time::Duration;
 
-use super::record::Unsaved;
+use super::record::{self, Unsaved};
 use crate::model::{Acknowledgement, Marks, Part, ProxyEvidence, Timestamp};
 
 /// Some of the parts.
@@ -18,7 +20,7 @@ impl Parts {
         self.0[part as usize]
     }
 
-    fn set(&mut self, part: Part, has: bool) {
+    pub(super) fn set(&mut self, part: Part, has: bool) {
         self.0[part as usize] = has;
     }
 
@@ -47,6 +49,8 @@ pub(super) struct Shown {
     pub(super) proven: [Option<u64>; Part::ALL.len()],
     /// It is told nothing older.
     pub(super) offered: Marks,
+    /// What was sent and has no answer.
+    pub(super) unanswered: Parts,
     /// Its dataplane was deleted.
     is_forgotten: bool,
 }
@@ -58,6 +62,7 @@ impl Shown {
             asks: Parts::default(),
             proven: [None; Part::ALL.len()],
             offered,
+            unanswered: Parts::default(),
             is_forgotten: false,
         }
     }
@@ -73,6 +78,8 @@ impl Shown {
 pub(super) struct Streams {
     open: Vec<Shown>,
     last_id: u64,
+    /// By part, the last stream that asked for it and has ended.
+    ended: [u64; Part::ALL.len()],
     /// What it asked for on streams that ended, and may ask for again. A proxy
     /// that comes back asks for one thing after the other, and what it has not
     /// asked for yet it may still use.
@@ -106,7 +113,12 @@ impl Streams {
             return;
         };
         let ended = self.open.swap_remove(index);
+        for part in ended.unanswered.iter() {
+            record::doubt(evidence, part);
+        }
         for part in ended.asks.iter() {
+            let last = &mut self.ended[part as usize];
+            *last = ended.id.max(*last);
             if self.asking(part).next().is_none() {
                 self.inherited.set(part, true);
                 self.inherited_since = Some(now);
@@ -116,6 +128,12 @@ impl Streams {
             self.acknowledge(part, evidence, now);
         }
         self.offer(evidence);
+    }
+
+    /// What was sent on other streams and has no answer.
+    pub(super) fn unanswered(&self, id: u64) -> impl Iterator<Item = Part> {
+        let others = self.open.iter().filter(move |it| it.id != id);
+        others.flat_map(|it| it.unanswered.iter())
     }
 
     /// Replaces what a stream has shown. Returns whether something follows.
@@ -210,6 +228,10 @@ impl Streams {
         evidence: &mut ProxyEvidence,
         now: Timestamp,
     ) -> bool {
+        let newest = self.asking(part).map(|it| it.id).max();
+        if newest <= Some(self.ended[part as usize]) {
+            return false;
+        }
         // `None` is the least.
         let proven = self.asking(part).map(|it| it.proven[part as usize]);
         let Some(mark) = proven.min().flatten() else {

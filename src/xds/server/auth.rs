@@ -83,3 +83,36 @@ pub(in crate::xds) fn drain_seconds(node: Option<&Node>) -> Option<u32> {
         .contains(&seconds)
         .then_some(seconds.ceil() as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf::{Struct, Value};
+
+    use super::*;
+
+    fn node(value: Option<Kind>) -> Node {
+        let value = (bootstrap::DRAIN_METADATA.to_owned(), Value { kind: value });
+        Node {
+            metadata: Some(Struct {
+                fields: [value].into(),
+            }),
+            ..Node::default()
+        }
+    }
+
+    #[test]
+    fn a_drain_time_is_read_and_nonsense_is_none() {
+        let read = |value| drain_seconds(Some(&node(Some(value))));
+        assert_eq!(read(Kind::NumberValue(10.0)), Some(10));
+        assert_eq!(read(Kind::NumberValue(0.0)), Some(0));
+        assert_eq!(read(Kind::NumberValue(0.2)), Some(1), "no less than it is");
+        assert_eq!(read(Kind::NumberValue(MAX_DRAIN)), Some(604_800));
+        for nonsense in [-1.0, MAX_DRAIN + 1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(read(Kind::NumberValue(nonsense)), None, "{nonsense}");
+        }
+        assert_eq!(read(Kind::StringValue("10".to_owned())), None);
+        assert_eq!(drain_seconds(Some(&node(None))), None);
+        assert_eq!(drain_seconds(Some(&Node::default())), None);
+        assert_eq!(drain_seconds(None), None);
+    }
+}

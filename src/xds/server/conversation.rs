@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::model::{Digest, Part, Timestamp};
 use crate::xds::evidence::{Connection, Parts};
-use crate::xds::resource::{Editions, Proof, Resource, ResourceType};
-use crate::xds::session::{Held, Next, Response, Session, Variant, Verdict};
+use crate::xds::resource::{Editions, Resource, ResourceType};
+use crate::xds::session::{Next, Response, Session, Variant, Verdict};
 use crate::xds::snapshot::Snapshot;
 
 /// What a proxy said about resources.
@@ -72,9 +72,9 @@ impl<V: Variant> Conversation<V> {
         self.published.is_some()
     }
 
-    /// Whether the proxy subscribes to its leaf.
-    pub(super) fn asks_for_leaf(&self) -> bool {
-        self.session.asks(Part::Leaf)
+    /// Whether the proxy subscribes to a secret.
+    pub(super) fn asks_for_secrets(&self) -> bool {
+        self.session.asks(Part::Bundle) || self.session.asks(Part::Leaf)
     }
 
     /// How many names came from the proxy.
@@ -106,6 +106,7 @@ impl<V: Variant> Conversation<V> {
                 version,
                 resources,
             } => {
+                self.connection.answers(kind, &resources, now);
                 let proves = self.accepted(kind, &version, &resources, now);
                 Heard::Accepted {
                     kind,
@@ -120,6 +121,7 @@ impl<V: Variant> Conversation<V> {
                 resources,
                 message,
             } => {
+                self.connection.answers(kind, &resources, now);
                 self.rejected(kind, &resources, &message, now);
                 Heard::Rejected {
                     kind,
@@ -135,12 +137,12 @@ impl<V: Variant> Conversation<V> {
 
     /// Looks at what the proxy is to be told now.
     pub(super) fn on_snapshot(&mut self, snapshot: &Arc<Snapshot>, now: Timestamp) {
-        let is_first = self.published.replace(snapshot.clone()).is_none();
-        if is_first {
-            self.try_again();
-        } else {
-            self.snapshot = snapshot.in_editions(&self.editions);
-        }
+        let before = self.published.replace(snapshot.clone());
+        let is_new = |version: &Digest| {
+            let known = before.iter().flat_map(|it| it.of(ResourceType::Secret));
+            !known.into_iter().any(|it| it.version == *version)
+        };
+        self.take_editions(is_new);
         self.connection.offered(snapshot.marks(), now);
         self.prove(now);
     }
@@ -149,15 +151,12 @@ impl<V: Variant> Conversation<V> {
     pub(super) fn next(&mut self, now: Timestamp) -> Todo {
         match self.session.next(&self.snapshot) {
             Next::Send(response) => {
-                for resource in &response.resources {
-                    if let Some(Proof::Holds(_, not_after)) = resource.proof() {
-                        self.connection.hands_out(not_after);
-                    }
-                }
+                let (kind, resources) = (response.kind, &response.resources);
+                self.connection.sends(kind, resources, now);
                 Todo::Send(response)
             }
             Next::Holds(held) => {
-                let proves = self.holds(&held, now);
+                let proves = self.accepted(held.kind, &held.version, &held.resources, now);
                 self.prove(now);
                 Todo::Note(Heard::Accepted {
                     kind: held.kind,
@@ -175,6 +174,11 @@ impl<V: Variant> Conversation<V> {
     /// stream, when another secret was mended and when it acknowledged what
     /// proves nothing, not after a rejection: that would be a spin.
     pub(super) fn try_again(&mut self) {
+        self.take_editions(|_| true);
+    }
+
+    /// Takes other editions, of these.
+    fn take_editions(&mut self, is_tried: impl Fn(&Digest) -> bool) {
         let Some(published) = &self.published else {
             return;
         };
@@ -183,7 +187,9 @@ impl<V: Variant> Conversation<V> {
             resources.any(|resource| resource.version == *version)
         };
         self.editions.retain(|version, _| published_now(version));
-        self.editions.extend(self.connection.untried(published));
+        let untried = self.connection.untried(published).into_iter();
+        self.editions
+            .extend(untried.filter(|(version, _)| is_tried(version)));
         self.snapshot = published.in_editions(&self.editions);
     }
 
@@ -226,21 +232,6 @@ impl<V: Variant> Conversation<V> {
         all_prove
     }
 
-    fn holds(&mut self, held: &Held, now: Timestamp) -> bool {
-        if held.kind != ResourceType::Secret {
-            self.connection.acknowledged(held.kind, &held.version, now);
-            return true;
-        }
-        let mut all_prove = true;
-        for secret in &held.resources {
-            if !self.connection.holds(secret, now) {
-                self.session.disbelieve(secret);
-                all_prove = false;
-            }
-        }
-        all_prove
-    }
-
     fn rejected(
         &self,
         kind: ResourceType,
@@ -258,10 +249,5 @@ impl<V: Variant> Conversation<V> {
     }
 }
 
-impl<V: Variant> Drop for Conversation<V> {
-    fn drop(&mut self) {
-        for secret in self.session.unanswered() {
-            self.connection.doubts(secret);
-        }
-    }
-}
+#[cfg(test)]
+mod properties;

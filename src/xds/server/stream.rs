@@ -23,8 +23,8 @@ use crate::xds::resource::{Resource, ResourceType};
 
 /// How long a response waits for the answer to the one before it.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long a leaf waits until the store knows that its proxy is connected.
-const RECORDING: Duration = Duration::from_secs(1);
+/// How long secrets wait until the store knows that its proxy is connected.
+pub(super) const RECORDING: Duration = Duration::from_secs(1);
 /// The longest sleep: the clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
@@ -89,10 +89,11 @@ struct Stream<'a, P: Protocol> {
 }
 
 /// Whether the store knows that the proxy is connected. It has to before the
-/// proxy is given a leaf: no crash may lose that it may hold one.
+/// proxy is given secrets: no crash may lose that it may hold some, or may
+/// have rejected some unheard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recording {
-    /// It has not asked for a leaf.
+    /// It has not asked for secrets.
     Unneeded,
     /// It asked, and waits no longer than this.
     Awaited(Instant),
@@ -175,7 +176,7 @@ impl<P: Protocol> Stream<'_, P> {
                         dataplane = %self.dataplane,
                         waited_seconds = RECORDING.as_secs(),
                         "the store does not know yet that the proxy is connected; \
-                         it gets its leaf all the same"
+                         it is given secrets all the same"
                     );
                     self.recording = Recording::Done;
                 }
@@ -219,7 +220,7 @@ impl<P: Protocol> Stream<'_, P> {
         if let Some(heard) = conversation.on_request(kind, request, clock::now()) {
             self.note(&heard);
         }
-        if self.recording == Recording::Unneeded && self.conversation.asks_for_leaf() {
+        if self.recording == Recording::Unneeded && self.conversation.asks_for_secrets() {
             self.recording = Recording::Awaited(Instant::now() + RECORDING);
             self.look_for_record();
         }

@@ -11,9 +11,7 @@
 //! those that vanished, and has nothing left to answer. Where there are none,
 //! that it knows so.
 
-use std::sync::Arc;
-
-use super::ledger::Ledger;
+use super::ledger::{Ledger, State};
 use super::{Session, Variant};
 use crate::model::Part;
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA, Resource, ResourceType};
@@ -68,12 +66,6 @@ impl<V: Variant> Session<V> {
             it.ledger_mut().disbelieve(accepted);
         }
     }
-
-    /// The secrets that were sent and have no answer.
-    pub fn unanswered(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        let secrets = self.of(ResourceType::Secret).into_iter();
-        secrets.flat_map(|it| it.ledger().unanswered())
-    }
 }
 
 impl Ledger {
@@ -82,6 +74,6 @@ impl Ledger {
             && !self.owed
             && self.is_content()
             && self.wanted(snapshot).all(|it| self.has_accepted(it))
-            && self.vanished(snapshot).next().is_none()
+            && (self.missing(snapshot)).all(|(_, it)| matches!(it.state, State::Absent))
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::load::Load;
 use crate::mesh::network::Network;
+use crate::support::echo::{self, Echo};
 use crate::support::mesh_ca::MeshCa;
 use crate::support::{Site, wait};
 
@@ -118,6 +119,15 @@ impl Stage {
     /// Three proxies of a mesh with a builtin CA, and clients of backend through
     /// web. The ports stay when the daemon is started again.
     pub(super) fn set() -> Self {
+        Self::of(Echo::start, Load::start)
+    }
+
+    /// The same with services that wait for the first word of the client.
+    pub(super) fn of_silent_services() -> Self {
+        Self::of(Echo::silent, Load::on_silent)
+    }
+
+    fn of(service: fn(&str) -> Echo, load: fn(&str, &str) -> Load) -> Self {
         let settings = |site: Site| {
             let mut site = site;
             for name in [
@@ -129,10 +139,13 @@ impl Stage {
             }
             site
         };
-        let mut network = Network::with(&["demo"], settings);
+        let mut network = Network::serving(&["demo"], service, settings);
         network.start_proxies("demo");
-        network.wait_until_reached("demo", "backend");
-        let load = Load::start(&network.outbound(0, "backend"), "backend of demo");
+        let address = network.outbound(0, "backend");
+        wait::until("web to reach backend", || {
+            echo::Talk::dial(&address)?.say("hello")
+        });
+        let load = load(&address, "backend of demo");
         let roots = Roots::new();
         let stage = Self {
             network,
@@ -166,6 +179,14 @@ impl Stage {
                 }
             },
         )
+    }
+
+    /// Checks that no connection failed, and tells how it went.
+    pub(super) fn assert_no_failure(mut self) {
+        self.network.assert_running();
+        let report = self.load.finish();
+        println!("{report}");
+        report.assert_flawless();
     }
 
     /// Checks what every change of CA promises, and tells how it went.

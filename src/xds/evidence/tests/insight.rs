@@ -95,7 +95,7 @@ fn a_refused_type_holds_no_secret_back() {
     let board = board();
     let stream = connect(&board, dataplane("web"), at(1));
     stream.refused(ResourceType::Listener, "no", at(2));
-    assert!(stream.distrusted().is_empty());
+    assert_eq!(stream.distrusted(), ["listener".to_owned()].into());
     assert!(stream.untried(&Snapshot::new([ca("a")])).is_empty());
     let mended = stream.mended();
     assert!(stream.accepted(&ca("a"), at(3)));

@@ -1,9 +1,7 @@
 //! What a proxy answers, and what waits for it.
 
-use std::sync::Arc;
-
 use super::{Age, Answer, Ledger, State};
-use crate::xds::resource::{Resource, ResourceType};
+use crate::xds::resource::ResourceType;
 use crate::xds::session::Verdict;
 
 impl Ledger {
@@ -23,18 +21,6 @@ impl Ledger {
     /// Whether something still waits for an answer of the proxy.
     pub(in crate::xds::session) fn awaits(&self) -> bool {
         self.flights.iter().any(|flight| !flight.overdue)
-    }
-
-    /// What was sent and has no answer.
-    pub(in crate::xds::session) fn unanswered(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.holdings.values().filter_map(|it| match &it.state {
-            State::Sent {
-                resource,
-                answer: Answer::Awaited,
-                ..
-            } => Some(resource),
-            _ => None,
-        })
     }
 
     /// Lets nothing wait any longer for what has been sent.

@@ -5,14 +5,16 @@
 mod judge;
 mod proxy;
 mod runs;
+mod world;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use stateright::{Model, Property};
 
-use self::judge::{Ca, Fault, Outcome, PROXIES, Planned, Slot, Stored, Wants};
+use self::judge::{Fault, Outcome, Planned};
 use self::proxy::{Contents, Life, MTLS, PLAIN, Proxy, contents};
+use self::world::{Ca, PROXIES, Rows, Slot, Stored, Wants};
 use crate::model::{Part, Posture};
 use crate::transition::Move;
 
@@ -71,7 +73,7 @@ enum Act {
     Feed(usize, Part),
     DrainIsOver(usize),
     Connect(usize),
-    Flush(usize),
+    Flush,
     Expire(usize),
     // What goes wrong.
     Reject(usize, Part),
@@ -82,8 +84,8 @@ enum Act {
 }
 
 impl State {
-    fn rows(&self, run: &Run, stored: bool) -> judge::Rows {
-        let mut rows = judge::Rows::default();
+    fn rows(&self, run: &Run, stored: bool) -> Rows {
+        let mut rows = Rows::default();
         for (row, proxy) in rows.iter_mut().zip(&self.proxies) {
             let known = if stored { proxy.stored } else { proxy.board };
             *row = proxy.seen(known, &self.stored, run.fault);
@@ -149,9 +151,8 @@ impl State {
                 proxy.flush();
             }
         }
-        let secured = |it: &Proxy| !it.counts || (it.accepts() == MTLS && it.opens() == MTLS);
         if self.stored.posture == Posture::Strict
-            && self.proxies.iter().all(secured)
+            && !self.proxies.iter().any(Proxy::may_be_plain)
             && judge::goal(&self.stored) == Some(Posture::Strict)
         {
             self.announced = false;
@@ -183,8 +184,11 @@ impl State {
                 ENDS.with_borrow_mut(|ends| ends.insert(state, true));
                 return true;
             }
-            if !state.lead(run) || state.broken.is_some() {
+            if !state.lead(run) {
                 break;
+            }
+            if state.broken.is_some() {
+                return true;
             }
         }
         false
@@ -271,7 +275,7 @@ impl Model for Run {
         }
         actions.push(Act::Lead);
         if self.lags {
-            actions.push(Act::PressOn);
+            actions.extend([Act::PressOn, Act::Flush]);
         }
         if self.rogue {
             let allowed = judge::allowed(&state.stored, &state.rows(self, true), self.fault);
@@ -309,9 +313,6 @@ impl Model for Run {
             }
             if proxy.drains() && state.stored.drained && state.stored.has(Slot::Retiring) {
                 actions.push(Act::DrainIsOver(index));
-            }
-            if proxy.board != proxy.stored {
-                actions.push(Act::Flush(index));
             }
             for part in Part::ALL {
                 if proxy.takes(part) {
@@ -358,7 +359,7 @@ impl Model for Run {
             Act::Feed(index, part) => state.proxies[index].feed(part, &state.stored),
             Act::DrainIsOver(index) => state.proxies[index].drained(),
             Act::Connect(index) => state.connect(index, self),
-            Act::Flush(index) => state.proxies[index].flush(),
+            Act::Flush => state.proxies.iter_mut().for_each(Proxy::flush),
             Act::Expire(index) => state.proxies[index].expires(),
             Act::Reject(index, part) => {
                 state.troubles -= 1;
@@ -382,7 +383,9 @@ impl Model for Run {
             Act::Crash => {
                 state.troubles -= 1;
                 let known = state.proxies.iter_mut();
-                known.filter(|it| it.life != Life::Never).for_each(Proxy::crash);
+                known
+                    .filter(|it| it.life != Life::Never)
+                    .for_each(Proxy::crash);
             }
         }
         state.settle(self);
@@ -392,7 +395,9 @@ impl Model for Run {
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
             Property::<Self>::always("whoever counts reaches whoever counts", |_, state| {
-                state.pairs().all(|(client, server)| client.reaches(server).is_ok())
+                state
+                    .pairs()
+                    .all(|(client, server)| client.reaches(server).is_ok())
             }),
             Property::<Self>::always("no plaintext that was not announced", |_, state| {
                 let plain = |it: &Proxy| it.counts && (it.opens() == PLAIN || it.accepts() != MTLS);
@@ -401,8 +406,7 @@ impl Model for Run {
             Property::<Self>::always("no connection outlives its authority", |_, state| {
                 let trusted = state.stored.bundle();
                 let outlives = |it: &Proxy| it.counts && it.connections().1 & !trusted != 0;
-                state.broken != Some(Broken::Lingering)
-                    && !state.proxies.iter().any(outlives)
+                state.broken != Some(Broken::Lingering) && !state.proxies.iter().any(outlives)
             }),
             Property::<Self>::always("the store admits what is planned", |_, state| {
                 state.broken != Some(Broken::Refused)
@@ -411,7 +415,8 @@ impl Model for Run {
                 state.broken.is_some() || state.ends_well(run)
             }),
         ];
-        if self.fault == Fault::None {
+        let changes = |wants: &Wants| wants.ca != Ca::Builtin;
+        if self.fault == Fault::None && self.wants.iter().any(changes) {
             properties.extend(milestones());
         }
         properties
@@ -421,7 +426,9 @@ impl Model for Run {
 /// What a run has to come past, so that it is known to have looked.
 fn milestones() -> Vec<Property<Run>> {
     vec![
-        Property::<Run>::sometimes("two are trusted", |_, state| state.stored.has(Slot::Prepared)),
+        Property::<Run>::sometimes("two are trusted", |_, state| {
+            state.stored.has(Slot::Prepared)
+        }),
         Property::<Run>::sometimes("one retires", |_, state| state.stored.has(Slot::Retiring)),
         Property::<Run>::sometimes("connections were drained", |_, state| {
             state.stored.has(Slot::Retiring) && state.stored.drained

@@ -1,6 +1,7 @@
 //! A proxy: what it uses, what is on its way to it, and what is known of it.
 
-use super::judge::{Fault, Row, Slot, Stored, bit};
+use super::judge::Fault;
+use super::world::{Row, Slot, Stored, bit};
 use crate::model::{Accepts, Opens, Part};
 
 /// By [`Part`], something to be given to a proxy; 0 is nothing. A bundle is a
@@ -120,6 +121,15 @@ impl Proxy {
 
     pub(super) fn opens(&self) -> u8 {
         self.live[1]
+    }
+
+    /// Whether it uses plaintext, or may once it has what is sent to it.
+    pub(super) fn may_be_plain(&self) -> bool {
+        let inbounds = [self.live[0], self.uses[INBOUNDS], self.sent[INBOUNDS]];
+        let outbounds = [self.live[1], self.uses[OUTBOUNDS], self.sent[OUTBOUNDS]];
+        let plain = |content: &u8| !matches!(content & !OLD_CHAIN, 0 | MTLS);
+        (self.counts || self.life == Life::Connected)
+            && inbounds.iter().chain(&outbounds).any(plain)
     }
 
     fn asks(&self, part: Part) -> bool {
@@ -255,7 +265,9 @@ impl Proxy {
 
     fn answered(&mut self, part: Part, stored: &Stored) {
         self.flight &= !bit(part);
-        if self.current & bit(part) == 0 {
+        if !self.asks(part) {
+            // It dropped it at once.
+        } else if self.current & bit(part) == 0 {
             self.feed(part, stored);
         } else if self.board.acked & bit(part) == 0 {
             self.board.acked |= bit(part);
@@ -345,7 +357,10 @@ impl Proxy {
             row.offered &= !raised;
             row.over &= raised & bit(Part::Inbounds) == 0;
         }
-        for part in Part::ALL.into_iter().filter(|part| raised & bit(*part) != 0) {
+        for part in Part::ALL
+            .into_iter()
+            .filter(|part| raised & bit(*part) != 0)
+        {
             if self.life == Life::Connected && self.asks(part) && idle & bit(part) != 0 {
                 self.feed(part, stored);
             }

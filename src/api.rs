@@ -33,17 +33,18 @@ mod resources;
 mod server;
 mod snapshot;
 mod status;
+mod transition;
 mod write;
 mod writer;
 
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
-pub use insight::Insight;
+pub use insight::{Insight, PartInsight};
 pub use resources::Items;
 pub use snapshot::StateDocument;
-pub use status::{
-    AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status,
-    TransitionStatus,
+pub use status::{AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status};
+pub use transition::{
+    Approval, AwaitedStatus, GateStatus, LeavesStatus, RemainingStep, TransitionStatus,
 };
 pub use writer::{Writer, WriterParts};
 
@@ -100,6 +101,7 @@ pub async fn serve_api(
         .merge(snapshot::routes())
         .merge(bootstrap::routes())
         .merge(write::routes())
+        .merge(transition::routes())
         .with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
     Ok(())

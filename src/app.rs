@@ -15,10 +15,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
-use crate::ca::Issuing;
 use crate::clock;
 use crate::config::{Config, SourceConfig, StoreConfig};
-use crate::model::SourceName;
+use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
@@ -74,12 +73,12 @@ impl App {
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
-        let evidence = Arc::new(evidence_board(&config, &*store).await?);
+        let current = Arc::new(store.load().await?);
+        let evidence = Arc::new(evidence_board(&config, &*store, &current).await?);
         let mut metrics = Metrics::new();
         let xds_metrics = xds::XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
 
-        let current = Arc::new(store.load().await?);
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
         publisher.publish(Arc::clone(&current)).await;
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
@@ -91,7 +90,7 @@ impl App {
             source,
             name,
             identities,
-            issuing: issuing(&config),
+            issuing: config.ca.issuing(),
             store: Arc::clone(&store),
             vault: Arc::clone(&vault),
             publisher: Arc::clone(&publisher),
@@ -125,7 +124,7 @@ impl App {
             serving: serving.clone(),
             evidence: Arc::clone(&evidence),
             written,
-            issuing: issuing(&config),
+            issuing: config.ca.issuing(),
         });
         let context = ApiContext {
             serving: serving.clone(),
@@ -254,7 +253,11 @@ impl App {
 }
 
 /// What proxies have acknowledged before, on the board of this instance.
-async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBoard, AppError> {
+async fn evidence_board(
+    config: &Config,
+    store: &dyn Store,
+    current: &Current,
+) -> Result<EvidenceBoard, AppError> {
     let instance = match &config.instance_id {
         Some(id) => id.clone(),
         None => hostname::get()
@@ -262,19 +265,16 @@ async fn evidence_board(config: &Config, store: &dyn Store) -> Result<EvidenceBo
             .to_string_lossy()
             .into_owned(),
     };
-    Ok(EvidenceBoard::restore(store.evidence().await?, &instance))
-}
-
-fn issuing(config: &Config) -> Issuing {
-    Issuing {
-        leaf_lifetime: config.ca.leaf_lifetime,
-        ..Issuing::default()
-    }
+    let known = store.evidence().await?;
+    let leaf_lifetime = config.ca.leaf_lifetime;
+    let board = EvidenceBoard::restore(known, &instance, leaf_lifetime, clock::now());
+    board.compare(current);
+    Ok(board)
 }
 
 fn xds_config(config: &Config) -> XdsConfig {
     XdsConfig {
-        leaf_lifetime: config.ca.leaf_lifetime,
+        issuing: config.ca.issuing(),
         leaf_key: config.ca.leaf_key,
     }
 }

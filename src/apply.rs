@@ -130,6 +130,8 @@ impl Applier<'_> {
                 .iter()
                 .map(|step| step.action.to_string())
                 .collect(),
+            gates: Vec::new(),
+            ended: None,
         }
     }
 }

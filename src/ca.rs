@@ -126,12 +126,13 @@ fn staged(
 /// How long a leaf lives where nobody says otherwise.
 pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How the leaves of a control plane are issued.
+/// How leaves are issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issuing {
-    /// How long a leaf lives.
+    /// How long a leaf lives, unless its authority ends before.
     pub leaf_lifetime: Duration,
-    /// How many leaves a second are issued anew because another authority signs.
+    /// How many leaves are reissued per second where another authority signs,
+    /// by the whole process.
     pub reissue_rate: NonZeroU32,
 }
 

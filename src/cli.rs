@@ -26,6 +26,7 @@ mod run;
 mod seal;
 mod status;
 mod terminal;
+mod transition;
 mod validate;
 
 /// Declarative GitOps reconciler and identity control plane for service meshes
@@ -52,6 +53,7 @@ enum Command {
     Inspect(inspect::Args),
     Status(status::Args),
     History(history::Args),
+    Transition(transition::Args),
     Dp(dp::Args),
     Completion(completion::Args),
 }
@@ -105,6 +107,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(args, terminal),
             Command::Status(args) => status::run(args, terminal),
             Command::History(args) => history::run(args, terminal),
+            Command::Transition(args) => transition::run(args, terminal),
             Command::Dp(args) => dp::run(args, terminal),
             Command::Completion(args) => completion::run(args, terminal),
         }

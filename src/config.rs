@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::ca::LeafKey;
+use crate::ca::{Issuing, LeafKey};
 
 mod build;
 mod environment;
@@ -232,6 +233,19 @@ pub enum StoreConfig {
 pub struct CaConfig {
     /// How long a leaf lives.
     pub leaf_lifetime: Duration,
+    /// How many leaves are reissued per second where another authority signs.
+    pub reissue_rate: NonZeroU32,
     /// The kind of a leaf's key.
     pub leaf_key: LeafKey,
+}
+
+impl CaConfig {
+    /// How leaves are issued.
+    #[must_use]
+    pub fn issuing(&self) -> Issuing {
+        Issuing {
+            leaf_lifetime: self.leaf_lifetime,
+            reissue_rate: self.reissue_rate,
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub mod config;
 pub mod dataplane;
 pub mod manifest;
 pub mod model;
+pub mod outlook;
 pub mod plan;
 pub mod reconcile;
 pub mod source;

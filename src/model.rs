@@ -28,7 +28,10 @@ pub use dataplane::{Dataplane, Gateway, Inbound, Networking, Outbound, Role, Tag
 pub use diagnostic::{Diagnostic, Location, Severity};
 pub use digest::{AuthorityId, BundleId, Digest, InvalidDigest, SpkiId};
 pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence};
-pub use history::{HistoryEntry, SourceStatus};
+pub use history::{
+    AcknowledgedBy, AcknowledgedPart, EndedTransition, HistoryEntry, PassedGate, PassedOver,
+    PassedOverBecause, SourceStatus,
+};
 pub use mesh::{CaSpec, Mesh, Mtls, Offline, Phase, Strategy, TransitionSettings};
 pub use name::{
     DataplaneId, InvalidName, MAX_MESH_NAME, MAX_RESOURCE_NAME, MAX_SERVICE_NAME, MeshName,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
-    AuthorityId, DataplaneId, DesiredResource, Diagnostic, Evidence, Generation, MeshName, Posture,
-    ResourceKey, ResourceName, Revision, Rules, ServiceMatch, StoredResource, Timestamp,
-    Transition,
+    AuthorityId, DataplaneId, DesiredResource, Diagnostic, Evidence, Generation, HumanDuration,
+    MeshName, Phase, Posture, ResourceKey, ResourceName, Revision, Rules, ServiceMatch,
+    StoredResource, Timestamp, Transition,
 };
 use crate::transition::{Gate, Waiting};
 
@@ -24,6 +24,8 @@ pub mod codes;
 mod compute;
 mod deletion;
 mod describe;
+mod expiry;
+mod outlook;
 pub mod render;
 mod steps;
 
@@ -32,6 +34,7 @@ pub use baseline::baseline;
 pub use call::{Call, CallRefused, plan_call};
 pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
 pub use describe::Summary;
+pub use outlook::{Outlook, Reissue, Window};
 
 /// What a revision would do to a store.
 #[derive(Debug, Clone)]
@@ -68,6 +71,10 @@ pub struct MeshPlan {
     pub progress: Noted,
     /// What the step after those that are due waits for.
     pub waiting: Option<Waiting>,
+    /// What the transition means as a whole; `None` where there is none.
+    pub outlook: Option<Outlook>,
+    /// How transitions were carried out so far, where that changes.
+    pub rules_before: Option<Rules>,
     /// Whose connections become allowed or denied.
     pub authorization: Vec<AuthorizationChange>,
     /// Why nothing is done; where this is not empty, `steps` is not executed.
@@ -92,8 +99,13 @@ pub struct Step {
     pub number: u32,
     /// What is done.
     pub action: Action,
+    /// The phase of the transition that it belongs to; `None` for what is
+    /// written of the revision itself.
+    pub phase: Option<Phase>,
     /// What has to happen before.
     pub waits_for: Option<Gate>,
+    /// Whether `hold` stops the transition before it.
+    pub held: bool,
     /// What it may cost.
     pub risk: Risk,
 }
@@ -142,8 +154,8 @@ pub enum Action {
         authority: AuthorityRef,
         /// What its certificate says; `None` where this plan stages or makes it.
         certificate: Option<CertificateInfo>,
-        /// The dataplanes that get a new leaf for it.
-        reissues: Vec<DataplaneId>,
+        /// The leaves that are issued for it.
+        reissue: Reissue,
     },
     /// Stops an authority from signing.
     RetireAuthority(AuthorityRef),
@@ -159,6 +171,8 @@ pub enum Action {
         from: Posture,
         /// As they will be.
         to: Posture,
+        /// The leaves that are issued for it.
+        reissue: Reissue,
     },
     /// Sees that the last step has reached every proxy.
     Confirm,
@@ -220,6 +234,16 @@ pub enum Blocked {
     Invalid,
     /// The CA would change while mTLS is enabled.
     CaChangeForbidden,
+    /// A provided authority would come to sign that ends before it could be
+    /// replaced in time.
+    RootTooShort {
+        /// Its ProvidedCa.
+        resource: ResourceKey,
+        /// When it ends.
+        ends: Timestamp,
+        /// How long it would have to live on: a leaf and a rotation.
+        needs: HumanDuration,
+    },
     /// The source holds nothing, which deletes nothing.
     EmptySource {
         /// How many resources it held before.

@@ -13,6 +13,7 @@ mod course;
 mod gate;
 mod goal;
 mod next;
+mod passed;
 mod situation;
 #[cfg(test)]
 mod tests;
@@ -21,4 +22,5 @@ pub use course::{Course, Waiting, course};
 pub use gate::{Awaited, DEFAULT_DRAIN, Gate, OFFLINE_GRACE, Reason, Witness};
 pub use goal::{BuiltinEnd, Goal, Provided};
 pub use next::{Stage, next};
+pub use passed::passed;
 pub use situation::{Illegal, Key, Move, Situation, Standing};

@@ -34,7 +34,7 @@ pub use evidence::EvidenceBoard;
 pub use metrics::XdsMetrics;
 pub use tls::ServerIdentity;
 
-use crate::ca::LeafKey;
+use crate::ca::{Issuing, LeafKey};
 use crate::clock;
 use crate::state::Watch;
 use crate::store::Store;
@@ -68,15 +68,17 @@ const TOKENS: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(200);
 /// How long what nothing is decided by may wait longer, such as versions.
 const INSIGHT: Duration = Duration::from_secs(5);
+/// How long what somebody waits for gathers before it is written.
+const HURRY: Duration = Duration::from_millis(5);
 /// The longest time between attempts to write it.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// How leaves are made.
 #[derive(Debug, Clone, Copy)]
 pub struct XdsConfig {
-    /// How long a leaf lives.
-    pub leaf_lifetime: Duration,
-    /// The kind of its key.
+    /// How long a leaf lives, and how many are reissued per second.
+    pub issuing: Issuing,
+    /// The kind of a leaf's key.
     pub leaf_key: LeafKey,
 }
 
@@ -126,8 +128,13 @@ pub async fn serve(
         metrics,
     } = parts;
     let rng = StdRng::from_os_rng();
-    let leaves = Arc::new(LeafCache::new(config.leaf_lifetime, config.leaf_key, rng));
-    let index = Arc::new(Index::new(state, leaves.clone()));
+    let leaves = Arc::new(LeafCache::new(
+        config.issuing,
+        config.leaf_key,
+        rng,
+        metrics.reissues_waiting.clone(),
+    ));
+    let index = Arc::new(Index::new(state.clone(), leaves.clone()));
     let xds = Xds(Arc::new(Shared {
         index: index.clone(),
         tokens: tokens.clone(),
@@ -158,7 +165,8 @@ pub async fn serve(
         result = server => result.map_err(ServeError::from),
         () = drained => Ok(()),
         never = follow(&index) => match never {},
-        never = sweep(&index, &leaves, &evidence) => match never {},
+        never = sweep(&leaves, &evidence) => match never {},
+        never = forget_gone(state, &index, &evidence) => match never {},
         never = refresh_tokens(&tokens, &*store, &vault) => match never {},
         never = keep_evidence(&evidence, &*store) => match never {},
     };
@@ -180,12 +188,22 @@ async fn follow(index: &Index) -> Never {
     std::future::pending().await
 }
 
-async fn sweep(index: &Index, leaves: &LeafCache, evidence: &EvidenceBoard) -> Never {
+async fn sweep(leaves: &LeafCache, evidence: &EvidenceBoard) -> Never {
     loop {
         tokio::time::sleep(SWEEP).await;
         let now = clock::now();
         leaves.drop_stale(now);
-        evidence.forget_gone(|dataplane| index.knows(dataplane), now);
+        evidence.settle(now);
+    }
+}
+
+/// A dataplane that comes back under the name of a deleted one is another.
+async fn forget_gone(mut state: Watch, index: &Index, evidence: &EvidenceBoard) -> Never {
+    loop {
+        evidence.forget_gone(|dataplane| index.knows(dataplane));
+        if state.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
@@ -220,7 +238,14 @@ async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
                 () = tokio::time::sleep_until(all_at) => {}
             }
         }
-        tokio::time::sleep(pause).await;
+        if pause == GATHER {
+            tokio::select! {
+                () = tokio::time::sleep(GATHER) => {}
+                () = evidence.hurried() => tokio::time::sleep(HURRY).await,
+            }
+        } else {
+            tokio::time::sleep(pause).await;
+        }
         changes.mark_unchanged();
         let is_all = Instant::now() >= all_at;
         let flushed = if is_all {

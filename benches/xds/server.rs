@@ -61,7 +61,7 @@ impl Server {
             evidence: Arc::new(EvidenceBoard::default()),
             store: Arc::clone(&store),
             config: XdsConfig {
-                leaf_lifetime: Duration::from_hours(24),
+                issuing: windlass::ca::Issuing::default(),
                 leaf_key: LeafKey::EcP256,
             },
             metrics: XdsMetrics::default(),

@@ -76,6 +76,7 @@ async fn make(
         token_path: &request.token_path,
         xds: &reachable(&ctx.config, ctx.config.xds, &host),
         ca_pem: &ctx.xds_ca_pem,
+        drain_seconds: None,
     })))
 }
 

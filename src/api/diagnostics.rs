@@ -8,6 +8,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::ApiContext;
+use crate::clock;
+use crate::plan::Circumstances;
 use crate::reconcile::report::{ConditionStatus, ConditionType};
 
 /// OpenMetrics 1.0.
@@ -43,6 +45,12 @@ fn waiting_for(ctx: &ApiContext) -> String {
 
 async fn metrics(State(ctx): State<ApiContext>) -> impl IntoResponse {
     let current = ctx.serving.borrow().current.clone();
-    let text = ctx.metrics.encode(&current, &(ctx.evidence)());
+    let evidence = (ctx.evidence)();
+    let given = Circumstances {
+        evidence: &evidence,
+        issuing: ctx.writer.issuing(),
+        now: clock::now(),
+    };
+    let text = ctx.metrics.encode(&current, given);
     ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }

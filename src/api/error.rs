@@ -53,9 +53,13 @@ impl ApiError {
 
     /// A request that breaks rules, with each of them.
     pub(super) fn invalid(title: &str, causes: Vec<Cause>) -> Self {
-        let mut error = Self::new(StatusCode::BAD_REQUEST, title, "Resource is not valid");
-        error.body.causes = causes;
-        error
+        Self::new(StatusCode::BAD_REQUEST, title, "Resource is not valid").because(causes)
+    }
+
+    /// The same with every single violation.
+    pub(super) fn because(mut self, causes: Vec<Cause>) -> Self {
+        self.body.causes = causes;
+        self
     }
 }
 

@@ -15,6 +15,8 @@ use crate::telemetry;
 const DEFAULT_LIMIT: usize = 100;
 /// How many entries are answered at most.
 const MAX_LIMIT: usize = 1000;
+/// How many are where every proxy is named: one may have a megabyte.
+const MAX_FULL: usize = 100;
 const TITLE: &str = "Could not retrieve the history";
 
 pub(super) fn routes() -> Router<ApiContext> {
@@ -25,10 +27,13 @@ async fn history(
     State(ctx): State<ApiContext>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Items<HistoryEntry>>, ApiError> {
-    let limit = parse_limit(query.as_deref().unwrap_or_default())
+    let asked = Asked::parse(query.as_deref().unwrap_or_default())
         .map_err(|cause| ApiError::invalid(TITLE, vec![cause]))?;
-    match ctx.store.history(limit).await {
-        Ok(items) => Ok(Json(Items { items })),
+    match ctx.store.history(asked.limit).await {
+        Ok(items) if asked.full => Ok(Json(Items { items })),
+        Ok(items) => Ok(Json(Items {
+            items: items.into_iter().map(HistoryEntry::shortened).collect(),
+        })),
         Err(error) => {
             error!(
                 error = %telemetry::chain(&error),
@@ -43,18 +48,36 @@ async fn history(
     }
 }
 
-fn parse_limit(query: &str) -> Result<usize, Cause> {
-    let mut limit = DEFAULT_LIMIT;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if name != "limit" {
-            return Err(Cause::new(".", "the only parameter is `limit`"));
+/// What is asked for.
+struct Asked {
+    limit: usize,
+    /// Whether every proxy of every gate is named.
+    full: bool,
+}
+
+impl Asked {
+    fn parse(query: &str) -> Result<Self, Cause> {
+        let (mut limit, mut full) = (None, false);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (name, value) {
+                ("limit", _) => limit = Some(value),
+                ("full", "true") => full = true,
+                ("full", "false") => full = false,
+                ("full", _) => return Err(Cause::new("full", "must be true or false")),
+                _ => {
+                    let problem = "the only parameters are `limit` and `full`";
+                    return Err(Cause::new(".", problem));
+                }
+            }
         }
-        limit = value
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-            .ok_or_else(|| Cause::new("limit", format!("must be from 1 to {MAX_LIMIT}")))?;
+        let most = if full { MAX_FULL } else { MAX_LIMIT };
+        let number = |text: &str| text.parse().ok().filter(|it| (1..=most).contains(it));
+        let limit = match limit {
+            None => DEFAULT_LIMIT.min(most),
+            Some(text) => number(text)
+                .ok_or_else(|| Cause::new("limit", format!("must be from 1 to {most}")))?,
+        };
+        Ok(Self { limit, full })
     }
-    Ok(limit)
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AuthorityId, BundleId, Dataplane, MeshState, Nack, ProxyEvidence, ResourceName, Timestamp,
+    AuthorityId, BundleId, Dataplane, MeshState, Nack, Part, ProxyEvidence, ResourceName, Timestamp,
 };
-use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
-use crate::xds::snapshot::TrustBundle;
+use crate::xds::resource::{IDENTITY_CERT, MESH_CA, ResourceType};
 
 /// What is known of one dataplane's proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,11 +32,24 @@ pub struct Insight {
     pub token_expires_at: Option<Timestamp>,
     /// The versions that it accepted last, by secret and by other type.
     pub versions: BTreeMap<String, String>,
-    /// The secrets that it does not hold as they are now, and the secrets and
-    /// types of which it rejected the last response.
+    /// What it asks for: whether it has acknowledged that as it is now.
+    #[serde(default)]
+    pub parts: BTreeMap<Part, PartInsight>,
+    /// The secrets and types that it asks for and has not acknowledged as they
+    /// are now, and those of which it rejected the last response.
     pub out_of_sync: BTreeSet<String>,
     /// Its last rejection, until it accepts something good.
     pub last_nack: Option<Nack>,
+}
+
+/// What is known of one part that a proxy asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartInsight {
+    /// Whether it has acknowledged the part as it is for the mesh now.
+    pub current: bool,
+    /// When it acknowledged what it has of it; absent if never.
+    pub acknowledged_at: Option<Timestamp>,
 }
 
 impl Insight {
@@ -46,16 +58,16 @@ impl Insight {
         mesh: &'a MeshState,
         evidence: impl Fn(&Dataplane) -> Option<&'a Arc<ProxyEvidence>>,
     ) -> Vec<Self> {
-        let wanted = Wanted::of(mesh);
         mesh.dataplanes()
             .map(|dataplane| match evidence(dataplane) {
-                Some(proxy) => Self::of(proxy, &wanted),
+                Some(proxy) => Self::of(proxy, mesh),
                 None => Self::none(dataplane.name.clone()),
             })
             .collect()
     }
 
-    fn of(proxy: &ProxyEvidence, wanted: &Wanted) -> Self {
+    fn of(proxy: &ProxyEvidence, mesh: &MeshState) -> Self {
+        let parts = parts(proxy, mesh);
         Self {
             name: proxy.dataplane.name.clone(),
             connected_since: proxy.connected_since,
@@ -66,7 +78,8 @@ impl Insight {
             leaf_expires_at: proxy.leaf_not_after,
             token_expires_at: proxy.token_expires_at,
             versions: proxy.versions.clone(),
-            out_of_sync: out_of_sync(proxy, wanted),
+            out_of_sync: out_of_sync(proxy, &parts),
+            parts,
             last_nack: proxy.last_nack.clone(),
         }
     }
@@ -83,42 +96,49 @@ impl Insight {
             leaf_expires_at: None,
             token_expires_at: None,
             versions: BTreeMap::new(),
+            parts: BTreeMap::new(),
             out_of_sync: BTreeSet::new(),
             last_nack: None,
         }
     }
 }
 
-/// What every proxy of a mesh should hold now. Without mTLS it needs neither,
-/// and may keep what it has.
-struct Wanted {
-    bundle: Option<BundleId>,
-    issuer: Option<AuthorityId>,
-}
-
-impl Wanted {
-    fn of(mesh: &MeshState) -> Self {
-        if !mesh.mesh().is_some_and(|mesh| mesh.mtls.enabled) {
-            return Self {
-                bundle: None,
-                issuer: None,
+/// The parts that a proxy asks for or has acknowledged, against those of its mesh.
+fn parts(proxy: &ProxyEvidence, mesh: &MeshState) -> BTreeMap<Part, PartInsight> {
+    let progress = &mesh.progress;
+    let is_given = |part: &Part| {
+        let is_secret = matches!(part, Part::Bundle | Part::Leaf);
+        !is_secret || progress.posture.has_identities()
+    };
+    let parts = Part::ALL.into_iter().filter(is_given);
+    parts
+        .filter_map(|part| {
+            let known = proxy.acknowledged.get(&part);
+            let asks = proxy.asks.contains(&part);
+            let insight = PartInsight {
+                current: proxy.has_acknowledged(part, progress.marks.of(part)),
+                acknowledged_at: known.map(|known| known.at),
             };
-        }
-        Self {
-            bundle: TrustBundle::of(mesh).map(|bundle| bundle.id),
-            issuer: mesh.active_authority().map(|authority| authority.id),
-        }
-    }
+            asks.then_some((part, insight))
+        })
+        .collect()
 }
 
-fn out_of_sync(proxy: &ProxyEvidence, wanted: &Wanted) -> BTreeSet<String> {
-    let lacks_bundle = wanted.bundle.is_some() && wanted.bundle != proxy.bundle;
-    let lacks_leaf = wanted.issuer.is_some() && wanted.issuer != proxy.leaf_issuer;
-    let secrets = [(lacks_bundle, MESH_CA), (lacks_leaf, IDENTITY_CERT)];
-    let lacking = secrets.into_iter().filter(|(is_lacking, _)| *is_lacking);
+fn out_of_sync(proxy: &ProxyEvidence, parts: &BTreeMap<Part, PartInsight>) -> BTreeSet<String> {
+    let lacking = parts.iter().filter(|(_, part)| !part.current);
     let rejected = proxy.rejected.keys().chain(&proxy.refused).cloned();
     lacking
-        .map(|(_, name)| name.to_owned())
+        .map(|(part, _)| wire_name(*part).to_owned())
         .chain(rejected)
         .collect()
+}
+
+/// What a proxy calls the part.
+fn wire_name(part: Part) -> &'static str {
+    match part {
+        Part::Bundle => MESH_CA,
+        Part::Leaf => IDENTITY_CERT,
+        Part::Inbounds => ResourceType::Listener.name(),
+        Part::Outbounds => ResourceType::Cluster.name(),
+    }
 }

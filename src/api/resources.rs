@@ -71,7 +71,7 @@ async fn one(
         .ok_or_else(|| ApiError::not_found("Could not retrieve the resource"))
 }
 
-fn mesh_not_found() -> ApiError {
+pub(super) fn mesh_not_found() -> ApiError {
     ApiError::not_found("Could not retrieve the mesh")
 }
 
@@ -83,7 +83,7 @@ pub(super) fn kind_of(collection: &str) -> Result<Kind, ApiError> {
     }
 }
 
-fn find_mesh(ctx: &ApiContext, name: &str) -> Option<Arc<MeshState>> {
+pub(super) fn find_mesh(ctx: &ApiContext, name: &str) -> Option<Arc<MeshState>> {
     // A name that is not valid is one that no mesh has.
     ctx.serving.borrow().current.meshes.get(name).cloned()
 }

@@ -10,10 +10,13 @@ use super::ApiContext;
 use super::error::ApiError;
 use super::guard::Connection;
 use super::insight::Insight;
+use super::transition::TransitionStatus;
+use crate::clock;
 use crate::model::{
     AuthorityId, AuthorityState, Diagnostic, Evidence, Generation, Mesh, MeshName, MeshState,
-    Phase, Revision, SourceName, Strategy, Timestamp,
+    Posture, Revision, SourceName, Timestamp,
 };
+use crate::plan::Circumstances;
 use crate::reconcile::report::{Condition, SourceReport};
 
 /// The answer of `GET /status`.
@@ -69,8 +72,10 @@ pub struct MeshStatus {
 /// The mTLS of a mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MtlsStatus {
-    /// Whether proxies must use it.
+    /// Whether proxies are to use it.
     pub enabled: bool,
+    /// How connections are secured now.
+    pub posture: Posture,
     /// `builtin` or `provided`.
     pub ca: String,
 }
@@ -81,29 +86,13 @@ pub struct MtlsStatus {
 pub struct AuthorityStatus {
     /// The SHA-256 of its certificate.
     pub id: AuthorityId,
+    /// What it is, in words: `builtin authority 1`, `provided authority root-2026`.
+    #[serde(default)]
+    pub name: String,
     /// `staged`, `prepared`, `active` or `retiring`.
     pub state: String,
     /// When it ends.
     pub not_after: Timestamp,
-}
-
-/// A transition that runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransitionStatus {
-    /// From what.
-    pub from: String,
-    /// To what.
-    pub to: String,
-    /// How.
-    pub strategy: Strategy,
-    /// Where it is.
-    pub phase: Phase,
-    /// Since when it is there.
-    pub since: Timestamp,
-    /// The dataplanes that the gate waits for, as `<mesh>/<name>`.
-    pub awaiting: Vec<String>,
-    /// Whether the gate waits longer than it should.
-    pub stalled: bool,
 }
 
 /// The dataplanes of a mesh.
@@ -128,12 +117,17 @@ async fn status(State(ctx): State<ApiContext>) -> Json<Status> {
     let current = ctx.serving.borrow().current.clone();
     let reports = ctx.reports.borrow().clone();
     let evidence = (ctx.evidence)();
+    let given = Circumstances {
+        evidence: &evidence,
+        issuing: ctx.writer.issuing(),
+        now: clock::now(),
+    };
     Json(Status {
         sources: reports.iter().map(SourceStatus::of).collect(),
         meshes: current
             .meshes
             .values()
-            .filter_map(|state| Some(MeshStatus::of(state, state.mesh()?, &reports, &evidence)))
+            .filter_map(|state| Some(MeshStatus::of(state, state.mesh()?, &reports, given)))
             .collect(),
     })
 }
@@ -169,13 +163,19 @@ impl SourceStatus {
 }
 
 impl MeshStatus {
-    fn of(state: &MeshState, mesh: &Mesh, reports: &[SourceReport], evidence: &Evidence) -> Self {
+    fn of(
+        state: &MeshState,
+        mesh: &Mesh,
+        reports: &[SourceReport],
+        given: Circumstances<'_>,
+    ) -> Self {
         let authorities = state
             .authorities
             .values()
             .filter(|authority| !matches!(authority.state, AuthorityState::Revoked { .. }))
             .map(|authority| AuthorityStatus {
                 id: authority.id,
+                name: authority.origin.to_string(),
                 state: authority.state.name().to_owned(),
                 not_after: authority.not_after,
             })
@@ -190,13 +190,14 @@ impl MeshStatus {
             name: state.name.clone(),
             mtls: MtlsStatus {
                 enabled: mesh.mtls.enabled,
+                posture: state.progress.posture,
                 ca: mesh.mtls.ca.kind().to_owned(),
             },
             generation: state.generation,
             authorities,
-            transition: None,
+            transition: TransitionStatus::of(state, given),
             conditions,
-            dataplanes: DataplanesStatus::of(state, evidence),
+            dataplanes: DataplanesStatus::of(state, given.evidence),
         }
     }
 }

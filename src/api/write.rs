@@ -130,7 +130,7 @@ fn invalid(title: &str, found: Vec<Diagnostic>) -> ApiError {
 }
 
 /// Why a call was not carried out, with the status that says whose turn it is.
-fn refusal(title: &str, problem: NotWritten) -> ApiError {
+pub(super) fn refusal(title: &str, problem: NotWritten) -> ApiError {
     let details = problem.to_string();
     let conflict = || ApiError::new(StatusCode::CONFLICT, title, details.clone());
     let on = |field| ApiError::invalid(title, vec![Cause::new(field, details.clone())]);

@@ -25,6 +25,10 @@ use crate::store::admission::Refusal;
 use crate::store::encryption::Vault;
 use crate::store::{Store, StoreError, WriteError};
 
+pub(super) use approve::NotApproved;
+
+mod approve;
+
 /// How often a call is planned again when the reconciler writes the same mesh.
 const MAX_CONFLICTS: u32 = 10;
 /// How long an answer waits until what was written is served.
@@ -103,11 +107,21 @@ impl Writer {
             written
         });
         let (done, generation) = write.await.map_err(|_| NotWritten::Interrupted)??;
+        self.until_served(generation).await;
+        Ok(done)
+    }
+
+    /// How leaves are issued.
+    pub(super) fn issuing(&self) -> Issuing {
+        self.parts.issuing
+    }
+
+    /// Waits a while until what was written is served.
+    async fn until_served(&self, generation: Generation) {
         let mut serving = self.parts.serving.clone();
         let served = serving.wait_for(|serving| serving.current.generation >= generation);
         // What is stored is stored, even where it takes longer.
         let _ = timeout(UNTIL_SERVED, served).await;
-        Ok(done)
     }
 
     async fn try_write(&self, call: &Call) -> Result<(Done, Generation), NotWritten> {

@@ -12,7 +12,7 @@ use x509_parser::public_key::PublicKey;
 use super::signature::{self, Verdict};
 use super::{Rules, Violation};
 use crate::manifest::codes;
-use crate::model::{HumanDuration, Timestamp};
+use crate::model::{HumanDuration, Timestamp, count};
 
 const FIELD: &str = "cert";
 /// How long before the end of a root one is warned.
@@ -57,8 +57,8 @@ pub(super) fn ends_soon(cert_pem: &str, rules: &Rules) -> Option<Violation> {
     let (_, not_after) = period(&parse(blocks.first()?).ok()?);
     let left = not_after.since(rules.now);
     (left >= rules.leaf_lifetime && left > Duration::ZERO && left < SOON).then(|| {
-        let days = left.as_secs() / 86_400;
-        let message = format!("certificate ends in {days} days, on {not_after}");
+        let days = usize::try_from(left.as_secs() / 86_400).unwrap_or(usize::MAX);
+        let message = format!("certificate ends in {}, on {not_after}", count(days, "day"));
         Violation::new(codes::ENDS_SOON, FIELD, message).hint("provide the next root in time")
     })
 }

@@ -158,6 +158,16 @@ impl Client {
         self.answer(&url, self.agent.post(&url).send_json(body))
     }
 
+    /// `POST`s a JSON document and reads the one that is answered.
+    pub(crate) fn post_for<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let text = self.post(path, body)?;
+        parse(format!("{}{path}", self.base), &text)
+    }
+
     fn answer(
         &self,
         url: &str,

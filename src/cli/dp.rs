@@ -220,6 +220,7 @@ impl Run {
             token_path: text(local.token_file.path())?,
             xds: &answer.xds.to_string(),
             ca_pem: &answer.ca_pem,
+            drain_seconds: Some(self.drain_time.0.as_secs()),
         });
         let launch = Launch {
             binary: local.binary.clone(),

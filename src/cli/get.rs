@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
 use super::client::{Address, Client};
-use super::output::{print, table, to_json, to_yaml};
+use super::output::{Format, print, table};
 use super::{CliError, Outcome, Terminal};
 use crate::api::Items;
 use crate::model::{Dataplane, MeshName, Resource, ResourceName, Role, Tags};
@@ -15,22 +15,11 @@ use crate::model::{Dataplane, MeshName, Resource, ResourceName, Role, Tags};
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
-    /// How to print them.
+    /// How to print them; YAML and JSON hold the Universal form below `items`.
     #[arg(long, short, value_enum, default_value_t, global = true)]
     output: Format,
     #[command(flatten)]
     address: Address,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// The Universal form, below `items:`.
-    Yaml,
-    /// The same as JSON.
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,11 +60,9 @@ struct One {
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
     let client = Client::new(&args.address)?;
     let items = args.what.fetch(&client)?;
-    let text = match args.output {
-        Format::Table => args.what.table(&items.items),
-        Format::Yaml => to_yaml(&items)?,
-        Format::Json => to_json(&items)?,
-    };
+    let text = args
+        .output
+        .print(&items, || args.what.table(&items.items))?;
     print(terminal, &text)
 }
 

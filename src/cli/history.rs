@@ -1,12 +1,13 @@
 //! `windlass history`
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use super::client::{Address, Client};
-use super::output::{TextOrJson, print, printable, to_json};
+use super::output::{TextOrJson, print, printable, proxies, to_json};
 use super::{CliError, ErrorKind, Outcome, Terminal};
 use crate::api::Items;
-use crate::model::HistoryEntry;
+use crate::model::{AcknowledgedPart, EndedTransition, HistoryEntry, HumanDuration, PassedGate};
 
 /// Show what was done to the meshes, newest first.
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,11 @@ pub(crate) struct Args {
     /// How many entries to show.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
+    /// Name every proxy that opened a gate, not only the last few.
+    ///
+    /// With it, `--limit` goes to 100.
+    #[arg(long)]
+    full: bool,
     /// How to print them.
     #[arg(long, short, value_enum, default_value_t)]
     output: TextOrJson,
@@ -23,7 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
     let client = Client::new(&args.address)?;
-    let history: Items<HistoryEntry> = client.get(&format!("/history?limit={}", args.limit))?;
+    let history: Items<HistoryEntry> = client.get(&args.path())?;
     let text = match args.output {
         TextOrJson::Json => to_json(&history)?,
         TextOrJson::Text => {
@@ -31,6 +37,13 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
         }
     };
     print(terminal, &text)
+}
+
+impl Args {
+    fn path(&self) -> String {
+        let full = if self.full { "&full=true" } else { "" };
+        format!("/history?limit={}{full}", self.limit)
+    }
 }
 
 fn render(entries: &[HistoryEntry]) -> Result<String, fmt::Error> {
@@ -51,9 +64,75 @@ fn render(entries: &[HistoryEntry]) -> Result<String, fmt::Error> {
         for step in &entry.steps {
             writeln!(out, "  - {}", printable(step))?;
         }
+        for gate in &entry.gates {
+            write_gate(&mut out, entry, gate)?;
+        }
+        if let Some(ended) = &entry.ended {
+            write_end(&mut out, ended)?;
+        }
     }
     if entries.is_empty() {
         out.push_str("nothing was done yet\n");
     }
     Ok(out)
+}
+
+fn write_gate(out: &mut String, entry: &HistoryEntry, gate: &PassedGate) -> fmt::Result {
+    let waited = HumanDuration(entry.at.since(gate.since));
+    writeln!(
+        out,
+        "  gate of {}: waited {waited} for {}",
+        gate.phase,
+        printable(&gate.waited_for)
+    )?;
+    for part in &gate.acknowledged {
+        write_part(out, entry, part)?;
+    }
+    if gate.without > 0 {
+        let names = gate.passed_over.iter();
+        let names = names.map(|it| {
+            let why = it.why.in_words();
+            format!("{}/{} ({why})", entry.mesh, it.dataplane)
+        });
+        let names: Vec<String> = names.collect();
+        let more = match gate.without.saturating_sub(names.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        writeln!(out, "    without {}{more}", names.join(", "))?;
+    }
+    Ok(())
+}
+
+fn write_part(out: &mut String, entry: &HistoryEntry, part: &AcknowledgedPart) -> fmt::Result {
+    let proxies = proxies(part.proxies);
+    write!(out, "    {proxies} acknowledged {}", part.part.in_words())?;
+    let name =
+        |it: &crate::model::AcknowledgedBy| format!("{}/{} at {}", entry.mesh, it.dataplane, it.at);
+    match part.by.split_last() {
+        None => writeln!(out),
+        Some((last, [])) => writeln!(out, ": {}", name(last)),
+        Some(_) if part.by.len() == part.proxies => {
+            let all: Vec<String> = part.by.iter().map(name).collect();
+            writeln!(out, ": {}", all.join(", "))
+        }
+        Some((last, _)) => writeln!(out, ", the last {}", name(last)),
+    }
+}
+
+fn write_end(out: &mut String, ended: &EndedTransition) -> fmt::Result {
+    let took = HumanDuration(Duration::from_secs(ended.seconds));
+    write!(
+        out,
+        "  transition from {} to {} ended after {took}",
+        printable(&ended.from),
+        printable(&ended.to)
+    )?;
+    match ended.plaintext_seconds {
+        Some(seconds) => {
+            let window = HumanDuration(Duration::from_secs(seconds));
+            writeln!(out, ", inbounds accepted plaintext for {window} of it")
+        }
+        None => writeln!(out),
+    }
 }

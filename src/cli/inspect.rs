@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use serde::Serialize;
 
 use super::client::{Address, Client};
-use super::output::{print, printable, table, to_json, to_yaml};
+use super::output::{Format, print, printable, span, table};
 use super::{CliError, Outcome, Terminal};
 use crate::api::{Insight, Items, MeshStatus, Status};
 use crate::clock;
@@ -29,8 +29,9 @@ enum What {
     /// Show the proxies of all dataplanes: whether they are connected, what
     /// they hold and what they rejected.
     ///
-    /// A proxy is in sync when it holds the trust bundle of its mesh and a
-    /// leaf of the authority that signs, and has rejected nothing since.
+    /// A proxy is in sync when it has acknowledged all that it asks for as it
+    /// is now (whom to trust, its certificate, its listeners and clusters), and
+    /// has rejected nothing since.
     Dataplanes(Dataplanes),
 }
 
@@ -44,17 +45,6 @@ struct Dataplanes {
     output: Format,
     #[command(flatten)]
     address: Address,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// All that is known, below `items:`.
-    Yaml,
-    /// The same as JSON.
-    Json,
 }
 
 /// A proxy with its mesh.
@@ -86,11 +76,8 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
     let items = Items {
         items: proxies.collect(),
     };
-    let text = match args.output {
-        Format::Table => dataplanes(&items.items, clock::now()),
-        Format::Yaml => to_yaml(&items)?,
-        Format::Json => to_json(&items)?,
-    };
+    let table = || dataplanes(&items.items, clock::now());
+    let text = args.output.print(&items, table)?;
     print(terminal, &text)
 }
 
@@ -176,23 +163,6 @@ fn expiry(end: Timestamp, now: Timestamp) -> String {
         format!("in {}", span(now, end))
     } else {
         format!("{} ago", span(end, now))
-    }
-}
-
-/// The time between two points in its largest unit: `119s`, `2m`, `47h`, `2d`.
-fn span(from: Timestamp, to: Timestamp) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    let seconds = to.since(from).as_secs();
-    if seconds < 2 * MINUTE {
-        format!("{seconds}s")
-    } else if seconds < 2 * HOUR {
-        format!("{}m", seconds / MINUTE)
-    } else if seconds < 2 * DAY {
-        format!("{}h", seconds / HOUR)
-    } else {
-        format!("{}d", seconds / DAY)
     }
 }
 

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{CliError, ErrorKind, Outcome, Terminal};
-use crate::model::is_unprintable;
 pub(crate) use crate::model::printable;
+use crate::model::{Timestamp, is_unprintable};
 
 /// Text for people, or JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -18,6 +18,33 @@ pub(crate) enum TextOrJson {
     Text,
     /// For programs.
     Json,
+}
+
+/// A table, YAML or JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// All that is known, as YAML.
+    Yaml,
+    /// The same as JSON.
+    Json,
+}
+
+impl Format {
+    /// `value` for programs, or what `table` makes of it for people.
+    pub(crate) fn print(
+        self,
+        value: &impl Serialize,
+        table: impl FnOnce() -> String,
+    ) -> Result<String, CliError> {
+        match self {
+            Self::Table => Ok(table()),
+            Self::Yaml => to_yaml(value),
+            Self::Json => to_json(value),
+        }
+    }
 }
 
 /// Writes data and ends the command. A closed pipe is the reader's way to say `enough`.
@@ -83,4 +110,29 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
         line(row.each_ref().map(String::as_str));
     }
     text
+}
+
+/// The time between two points in its largest unit: `119s`, `2m`, `47h`, `2d`.
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = to.since(from).as_secs();
+    if seconds < 2 * MINUTE {
+        format!("{seconds}s")
+    } else if seconds < 2 * HOUR {
+        format!("{}m", seconds / MINUTE)
+    } else if seconds < 2 * DAY {
+        format!("{}h", seconds / HOUR)
+    } else {
+        format!("{}d", seconds / DAY)
+    }
+}
+
+/// A number of proxies in words.
+pub(crate) fn proxies(number: usize) -> String {
+    match number {
+        1 => "1 proxy".to_owned(),
+        many => format!("{many} proxies"),
+    }
 }

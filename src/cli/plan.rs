@@ -149,10 +149,7 @@ fn new_state(config: Option<&Config>) -> Result<DesiredState, CliError> {
 
 /// How the control plane issues leaves, as far as that is known here.
 fn issuing(config: Option<&Config>) -> Issuing {
-    config.map_or_else(Issuing::default, |config| Issuing {
-        leaf_lifetime: config.ca.leaf_lifetime,
-        ..Issuing::default()
-    })
+    config.map_or_else(Issuing::default, |config| config.ca.issuing())
 }
 
 fn open(args: &Args, scratch: &Path) -> Result<Repository, CliError> {

@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 use super::client::{Address, Client};
 use super::output::{TextOrJson, print, printable, table, to_json};
 use super::{CliError, ErrorKind, Outcome, Terminal};
-use crate::api::{MeshStatus, SourceStatus, Status};
+use crate::api::{MeshStatus, MtlsStatus, SourceStatus, Status};
+use crate::model::Posture;
 use crate::reconcile::report::Condition;
 
 /// Show how the sources and meshes stand.
@@ -49,6 +50,14 @@ fn render(status: &Status) -> Result<String, fmt::Error> {
     ];
     out.push_str(&table(header, &rows));
     for mesh in &status.meshes {
+        if let Some(transition) = &mesh.transition {
+            let (from, to) = (printable(&transition.from), printable(&transition.to));
+            writeln!(
+                out,
+                "{}: from {from} to {to}; `windlass transition show {}` tells more",
+                mesh.name, mesh.name
+            )?;
+        }
         for condition in &mesh.conditions {
             write!(out, "{}: ", mesh.name)?;
             write_condition(&mut out, condition)?;
@@ -124,7 +133,7 @@ fn mesh_row(mesh: &MeshStatus) -> [String; 6] {
         .collect();
     [
         mesh.name.to_string(),
-        if mesh.mtls.enabled { "on" } else { "off" }.to_owned(),
+        mtls(&mesh.mtls),
         printable(&mesh.mtls.ca).into_owned(),
         mesh.generation.to_string(),
         authorities.join(", "),
@@ -133,4 +142,18 @@ fn mesh_row(mesh: &MeshStatus) -> [String; 6] {
             mesh.dataplanes.online, mesh.dataplanes.known
         ),
     ]
+}
+
+/// What is wanted and, where that is not so yet, what is.
+fn mtls(mtls: &MtlsStatus) -> String {
+    let (wanted, is_there) = if mtls.enabled {
+        ("on", mtls.posture == Posture::Strict)
+    } else {
+        ("off", mtls.posture == Posture::Plaintext)
+    };
+    if is_there {
+        wanted.to_owned()
+    } else {
+        format!("{wanted} ({})", mtls.posture)
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::ca::LeafKey;
 use crate::model::{HumanDuration, printable};
 
 const DAY: Duration = Duration::from_hours(24);
+
+/// More leaves per second than a machine can make.
+const MOST_REISSUES: u32 = 100_000;
 
 /// The settings that hold, by key.
 pub(super) struct Settings {
@@ -47,6 +51,11 @@ impl Settings {
             ca: CaConfig {
                 leaf_lifetime: self.required(&keys::CA_LEAF_LIFETIME, |text| {
                     duration(text, Duration::from_secs(2), 3650 * DAY)
+                })?,
+                reissue_rate: self.required(&keys::CA_REISSUE_RATE, |text| {
+                    let rate = NonZeroU32::from_str(text).ok();
+                    let rate = rate.filter(|rate| rate.get() <= MOST_REISSUES);
+                    rate.ok_or_else(|| format!("must be a number from 1 to {MOST_REISSUES}"))
                 })?,
                 leaf_key: self.required(&keys::CA_LEAF_KEY, |text| match text {
                     "ecP256" => Ok(LeafKey::EcP256),

@@ -77,6 +77,8 @@ keys! {
         "The port of `/healthy`, `/ready` and `/metrics` on 127.0.0.1.";
     CA_LEAF_LIFETIME = "ca.leafLifetime", Some("24h"), None,
         "How long a proxy's certificate lives, from 2s to 3650d. It is renewed at half of it.";
+    CA_REISSUE_RATE = "ca.reissueRate", Some("200"), None,
+        "How many certificates are reissued per second where another authority signs, from 1 to 100000, in all meshes together. A first certificate and a renewal never wait.";
     CA_LEAF_KEY = "ca.leafKey", Some("ecP256"), None,
         "The kind of a proxy's key: `ecP256` or `rsa2048`.";
 }

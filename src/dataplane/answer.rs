@@ -206,6 +206,7 @@ mod tests {
             token_path: "/t",
             xds,
             ca_pem,
+            drain_seconds: None,
         };
         Answer::parse(&bootstrap(&params).to_string())
     }

@@ -24,6 +24,10 @@ const CREDENTIALS_TYPE: &str =
 const CONNECTION_LIMIT: &str = "envoy.resource_monitors.global_downstream_max_connections";
 const CONNECTION_LIMIT_TYPE: &str = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
 
+/// Where the node's metadata says how long replaced filter chains keep their
+/// connections, in seconds: nothing else tells the control plane.
+pub const DRAIN_METADATA: &str = "windlass.drainTimeSeconds";
+
 /// What differs from proxy to proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct BootstrapParams<'a> {
@@ -39,6 +43,8 @@ pub struct BootstrapParams<'a> {
     pub xds: &'a str,
     /// The CA that proves that server, in PEM.
     pub ca_pem: &'a str,
+    /// Envoy's `--drain-time-s`, where it is known.
+    pub drain_seconds: Option<u64>,
 }
 
 /// Where Envoy's admin server listens. Who can call it can stop Envoy.
@@ -100,6 +106,9 @@ pub fn bootstrap_over(protocol: Protocol, params: &BootstrapParams<'_>) -> Value
             }],
         },
     });
+    if let Some(seconds) = params.drain_seconds {
+        document["node"]["metadata"] = json!({DRAIN_METADATA: seconds});
+    }
     if let Some(admin) = params.admin {
         document["admin"] = json!({"address": address(admin)});
     }
@@ -159,6 +168,7 @@ mod tests {
         token_path: "/run/dp-echo-1.token",
         xds: "cp.example:5678",
         ca_pem: "PEM",
+        drain_seconds: None,
     };
 
     fn ads(bootstrap: &Value) -> &Value {
@@ -209,6 +219,16 @@ mod tests {
             pipe["admin"]["address"]["pipe"],
             json!({"path": "/run/x/admin.sock", "mode": 0o600})
         );
+    }
+
+    #[test]
+    fn the_node_says_how_long_it_drains_where_that_is_known() {
+        let params = BootstrapParams {
+            drain_seconds: Some(10),
+            ..PARAMS
+        };
+        let metadata = &bootstrap(&params)["node"]["metadata"];
+        assert_eq!(*metadata, json!({"windlass.drainTimeSeconds": 10}));
     }
 
     #[test]

@@ -37,8 +37,11 @@ fn ca(reader: &mut Reader, at: &At<'_, '_>) -> Option<CaSpec> {
         (set("builtin"), set("provided"))
     };
     let builtin_spec = builtin.as_ref().map(|at| {
-        reader.map(at, &[]);
-        CaSpec::default()
+        let fields = reader.map(at, &["ordinal"]);
+        let ordinal = fields
+            .and_then(|fields| fields.get("ordinal"))
+            .and_then(|at| ordinal(reader, &at));
+        CaSpec::Builtin { ordinal }
     });
     let provided_spec = provided.as_ref().map(|at| {
         let fields = reader.map(at, &["name"]);
@@ -60,6 +63,21 @@ fn ca(reader: &mut Reader, at: &At<'_, '_>) -> Option<CaSpec> {
             None
         }
     }
+}
+
+/// More roots than a mesh ever has.
+const MOST_ORDINALS: u32 = 65_535;
+
+fn ordinal(reader: &mut Reader, at: &At<'_, '_>) -> Option<u32> {
+    let number = reader.integer(at)?;
+    let allowed = 1..=MOST_ORDINALS;
+    let ordinal = u32::try_from(number).ok().filter(|it| allowed.contains(it));
+    if ordinal.is_none() {
+        let message = format!("must be in range of [1, {MOST_ORDINALS}]");
+        reader.violation_at(codes::INVALID_VALUE, at, message).hint =
+            Some("count the roots that Windlass makes for the mesh from 1".to_owned());
+    }
+    ordinal
 }
 
 /// Reads a `transition` block.

@@ -38,16 +38,19 @@ pub struct ProxyEvidence {
     /// By part, the newest mark that it acknowledged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acknowledged: BTreeMap<Part, Acknowledgement>,
-    /// The parts that it asked for, on the streams that it has or had last.
+    /// The parts that it asked for on the streams that it has or had last, until
+    /// it says that it no longer wants one, or is back long enough without it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub asks: BTreeSet<Part>,
-    /// By part, the mark of what it is given now if it asks.
-    #[serde(default)]
+    /// By part, the mark of what it is given now if it asks: every stream that
+    /// it has is told nothing older from here on.
+    #[serde(default, skip_serializing_if = "is_unmarked")]
     pub offered: Marks,
     /// Since when it is not connected; `None` while it is, or was never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Timestamp>,
-    /// Until when it may hold a leaf, acknowledged or not, once it has left.
+    /// The end of the longest-lived leaf that it was ever sent, acknowledged or
+    /// not: once it has left, it may hold one until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Timestamp>,
     /// How long its replaced filter chains keep their connections, in seconds
@@ -60,6 +63,11 @@ pub struct ProxyEvidence {
     /// one: that it acknowledges one of these proves nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, Vec<Digest>>,
+    /// The secrets that it was sent on a stream that broke before it had
+    /// answered. It may have rejected them unheard, and acknowledges the same
+    /// bytes without using them, so the next acknowledgement proves nothing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub doubted: BTreeSet<String>,
     /// The types that hold no secrets of which it rejected the last response.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<String>,
@@ -67,6 +75,10 @@ pub struct ProxyEvidence {
     /// is decided by them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
+}
+
+fn is_unmarked(marks: &Marks) -> bool {
+    *marks == Marks::default()
 }
 
 /// A rejected response.
@@ -120,6 +132,7 @@ impl ProxyEvidence {
             drain_seconds: None,
             last_nack: None,
             rejected: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             refused: BTreeSet::new(),
             versions: BTreeMap::new(),
         }

@@ -107,6 +107,16 @@ pub enum Strategy {
     Forbid,
 }
 
+impl std::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Rolling => "rolling",
+            Self::DisableFirst => "disableFirst",
+            Self::Forbid => "forbid",
+        })
+    }
+}
+
 /// What a gate does about proxies that are known but not connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

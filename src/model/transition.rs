@@ -61,6 +61,18 @@ impl Posture {
         Self::Strict,
     ];
 
+    /// The posture's name, as in the status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Identified => "identified",
+            Self::Permissive => "permissive",
+            Self::Encrypting => "encrypting",
+            Self::Strict => "strict",
+        }
+    }
+
     /// What inbounds accept.
     #[must_use]
     pub fn accepts(self) -> Accepts {
@@ -96,6 +108,12 @@ impl Posture {
             std::cmp::Ordering::Greater => here - 1,
         };
         Self::ALL.get(there).copied()
+    }
+}
+
+impl fmt::Display for Posture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::compute::rules_of;
 use crate::ca;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, Current, Desired, DesiredMesh,
@@ -62,24 +63,27 @@ fn mesh_state(base: &Desired, mesh: &DesiredMesh) -> MeshState {
         }
         state.authorities.insert(authority.id, authority);
     }
-    if mesh.mesh().is_some_and(|mesh| mesh.mtls.enabled) {
-        state.progress.posture = Posture::Strict;
+    if let Some(mesh) = mesh.mesh() {
+        state.progress.rules = rules_of(mesh, &base.policy);
+        if mesh.mtls.enabled {
+            state.progress.posture = Posture::Strict;
+        }
     }
-    if matches!(choice, CaSpec::Builtin { .. }) {
-        let authority = builtin(&mesh.name);
+    if let CaSpec::Builtin { ordinal } = choice {
+        let authority = builtin(&mesh.name, ordinal.unwrap_or(1));
         state.authorities.insert(authority.id, authority);
     }
     state
 }
 
-fn builtin(mesh: &MeshName) -> Authority {
+fn builtin(mesh: &MeshName, ordinal: u32) -> Authority {
     let digest = Digest::of(format!("builtin authority of {mesh}").as_bytes());
     let epoch = Timestamp::from_unix_seconds(0);
     Authority {
         id: AuthorityId(digest),
         spki: SpkiId(digest),
         mesh: mesh.clone(),
-        origin: AuthorityOrigin::Builtin { ordinal: 1 },
+        origin: AuthorityOrigin::Builtin { ordinal },
         certificate: Arc::from(""),
         subject: String::new(),
         not_before: epoch,

@@ -57,6 +57,9 @@ pub enum CallRefused {
     /// Another authority would sign while mTLS is enabled.
     #[error("{}", super::CA_CHANGE_FORBIDDEN)]
     CaChangeForbidden,
+    /// A root would come to sign that ends too soon.
+    #[error("{0}")]
+    RootTooShort(Box<Blocked>),
     /// The Mesh names a CA that it does not have.
     #[error("the mesh has no CA of the kind that it asks for")]
     NoCa,
@@ -144,6 +147,7 @@ pub fn plan_call(
     };
     steps::plan(&mut plan, current, wanted, given).map_err(|blocked| match blocked {
         Blocked::CaChangeForbidden => CallRefused::CaChangeForbidden,
+        short @ Blocked::RootTooShort { .. } => CallRefused::RootTooShort(Box::new(short)),
         _ => CallRefused::NoCa,
     })?;
     Ok(plan)

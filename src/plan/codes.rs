@@ -14,3 +14,5 @@ pub const DATAPLANES_CONNECTED: &str = "WL0705";
 pub const OWNED_BY_OTHERS: &str = "WL0706";
 /// A stored resource was changed behind the source's back.
 pub const DRIFTED: &str = "WL0707";
+/// A provided authority would come to sign that ends too soon to be replaced in time.
+pub const ROOT_TOO_SHORT: &str = "WL0708";

@@ -8,8 +8,8 @@ use super::{
     Blocked, Change, Circumstances, MeshPlan, Noted, Plan, authorization, codes, deletion,
 };
 use crate::model::{
-    Current, Desired, DesiredMesh, Diagnostic, Drift, MeshName, MeshState, Origin, ResourceKey,
-    Rules, SourceName,
+    Current, Desired, DesiredMesh, Diagnostic, Drift, Mesh, MeshName, MeshState, Origin,
+    RepositoryPolicy, ResourceKey, Rules, SourceName,
 };
 
 /// The message of every refused change of CA.
@@ -144,8 +144,13 @@ fn rules(current: &MeshState, wanted: Option<&DesiredMesh>, desired: &Desired) -
     let Some(mesh) = wanted.and_then(DesiredMesh::mesh) else {
         return current.progress.rules.clone();
     };
+    rules_of(mesh, &desired.policy)
+}
+
+/// What a Mesh says of transitions, completed by the policy.
+pub(super) fn rules_of(mesh: &Mesh, policy: &RepositoryPolicy) -> Rules {
     let own = mesh.mtls.transition.clone().unwrap_or_default();
-    Rules::of(&own.or(&desired.policy.transition))
+    Rules::of(&own.or(&policy.transition))
 }
 
 impl MeshPlan {
@@ -162,6 +167,8 @@ impl MeshPlan {
                 transition: current.progress.transition.clone(),
             },
             waiting: None,
+            outlook: None,
+            rules_before: None,
             authorization: Vec::new(),
             blocked: Vec::new(),
         }
@@ -251,8 +258,13 @@ fn diagnostics(plan: &Plan) -> Vec<Diagnostic> {
     let of_plan = plan.blocked.iter().filter_map(diagnostic);
     let of_meshes = plan.meshes.iter().flat_map(|mesh| {
         let key = ResourceKey::mesh(&mesh.mesh);
-        let diagnostics = mesh.blocked.iter().filter_map(diagnostic);
-        diagnostics.map(move |diagnostic| diagnostic.on_resource(&key))
+        mesh.blocked.iter().filter_map(move |blocked| {
+            let on = match blocked {
+                Blocked::RootTooShort { resource, .. } => resource,
+                _ => &key,
+            };
+            Some(diagnostic(blocked)?.on_resource(on))
+        })
     });
     of_plan.chain(of_meshes).collect()
 }
@@ -263,8 +275,13 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
         Blocked::Invalid => return None,
         Blocked::CaChangeForbidden => (
             codes::CA_CHANGE_FORBIDDEN,
-            "set `mtls.enabled: false` in one commit, change `mtls.ca` in the next, and set \
+            "set `mtls.transition.strategy: rolling` in the same commit, and no connection fails; \
+             or set `mtls.enabled: false` in one commit, change `mtls.ca` in the next, and set \
              `mtls.enabled: true` again in the one after",
+        ),
+        Blocked::RootTooShort { .. } => (
+            codes::ROOT_TOO_SHORT,
+            "provide a root that lives longer; years are usual",
         ),
         Blocked::EmptySource { .. } => (
             codes::EMPTY_SOURCE,
@@ -291,10 +308,10 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
             "put them back by hand, commit what is stored, or set `drift: heal`",
         ),
     };
-    let field = if *blocked == Blocked::CaChangeForbidden {
-        "mtls.ca"
-    } else {
-        "."
+    let field = match blocked {
+        Blocked::CaChangeForbidden => "mtls.ca",
+        Blocked::RootTooShort { .. } => "cert",
+        _ => ".",
     };
     Some(
         Diagnostic::error(code, blocked.to_string())

@@ -1,161 +1,42 @@
 //! Steps and reasons in words.
 
+mod action;
+
 use std::fmt;
 
-use super::{Action, AuthorityRef, Blocked, MeshPlan, Plan, Risk, Step, Verdict};
-use crate::ca::CertificateInfo;
-use crate::model::{DataplaneId, Posture, ResourceKey, count};
+use super::{Blocked, MeshPlan, Plan, Risk, Step, Verdict, Window};
+use crate::model::{DataplaneId, ResourceKey, count};
 
 /// The most names that a sentence lists.
 const MAX_NAMES: usize = 5;
 
-impl Action {
-    /// The kind of the step, as in the plan's JSON.
+impl Step {
+    /// What has to happen before it, in words; `None` where nothing has to.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::CreateAuthority { .. } => "createAuthority",
-            Self::StageAuthority { .. } => "stageAuthority",
-            Self::PrepareAuthority(_) => "prepareAuthority",
-            Self::ActivateAuthority { .. } => "activateAuthority",
-            Self::RetireAuthority(_) => "retireAuthority",
-            Self::DrainConnections => "drainConnections",
-            Self::WithdrawAuthority(_) => "withdrawAuthority",
-            Self::RevokeAuthority(_) => "revokeAuthority",
-            Self::Secure { from, to } => match (from < to, to) {
-                (true, Posture::Identified) => "giveIdentities",
-                (true, Posture::Encrypting) => "openMtls",
-                (true, Posture::Strict) => "requireMtls",
-                (true, _) | (false, Posture::Encrypting) => "acceptBoth",
-                (false, Posture::Permissive) => "openPlaintext",
-                (false, Posture::Identified) => "acceptPlaintext",
-                (false, _) => "withdrawIdentities",
-            },
-            Self::Confirm => "confirm",
-            Self::CreateMesh => "createMesh",
-            Self::UpdateMesh => "updateMesh",
-            Self::ChangeCa => "changeCa",
-            Self::EnableMtls => "enableMtls",
-            Self::DisableMtls => "disableMtls",
-            Self::WriteResources(_) => "writeResources",
-            Self::RecordOrigin(_) => "recordOrigin",
-            Self::DeleteResources(_) => "deleteResources",
-            Self::DeleteMesh => "deleteMesh",
+    pub fn gate_in_words(&self) -> Option<String> {
+        let hold = self
+            .phase
+            .filter(|_| self.held)
+            .map(|phase| format!("`hold: {phase}` to be removed"));
+        match (hold, self.waits_for) {
+            (Some(hold), Some(gate)) => Some(format!("{hold}, and {gate}")),
+            (hold, gate) => hold.or_else(|| gate.map(|gate| gate.to_string())),
         }
     }
 }
 
-impl fmt::Display for Action {
+impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CreateAuthority { ordinal } => {
-                write!(
-                    f,
-                    "create builtin authority {ordinal}: a new root, trusted by nobody yet"
-                )
-            }
-            Self::StageAuthority { name, certificate } => {
-                write!(
-                    f,
-                    "stage provided authority {name}: {}",
-                    Described(certificate)
-                )
-            }
-            Self::PrepareAuthority(authority) => {
-                write!(f, "add {authority} to the trust bundle")
-            }
-            Self::ActivateAuthority {
-                authority,
-                certificate,
-                reissues,
-            } => {
-                write!(f, "sign leaves with {authority}")?;
-                if let Some(certificate) = certificate {
-                    write!(f, ": {}", Described(certificate))?;
-                }
-                if reissues.is_empty() {
-                    return Ok(());
-                }
-                f.write_str("; new leaves for ")?;
-                list(f, reissues)
-            }
-            Self::RetireAuthority(authority) => write!(f, "stop signing with {authority}"),
-            Self::DrainConnections => f.write_str(
-                "drain: connections that an earlier authority authenticated end, and are opened anew",
-            ),
-            Self::WithdrawAuthority(authority) => {
-                write!(f, "drop {authority} from the trust bundle")
-            }
-            Self::RevokeAuthority(authority) => write!(f, "destroy the key of {authority}"),
-            Self::Secure { from, to } => f.write_str(match (from < to, to) {
-                (true, Posture::Identified) => "give proxies their certificates and whom to trust",
-                (true, Posture::Encrypting) => {
-                    "outbounds open mTLS: what no permission allows is denied from here on"
-                }
-                (true, Posture::Strict) => "inbounds accept mTLS only",
-                (true, _) | (false, Posture::Encrypting) => "inbounds accept plaintext and mTLS",
-                (false, Posture::Permissive) => "outbounds open plaintext",
-                (false, Posture::Identified) => "inbounds accept plaintext only",
-                (false, _) => "give proxies no certificates any more",
-            }),
-            Self::Confirm => f.write_str("see that every proxy has it"),
-            Self::CreateMesh => f.write_str("create the mesh"),
-            Self::UpdateMesh => f.write_str("update the mesh"),
-            Self::ChangeCa => f.write_str("change the CA"),
-            Self::EnableMtls => {
-                f.write_str("enable mTLS")
-            }
-            Self::DisableMtls => {
-                f.write_str("disable mTLS: traffic becomes plaintext, and all of it is permitted")
-            }
-            Self::WriteResources(resources) => {
-                f.write_str("write ")?;
-                list(f, resources)
-            }
-            Self::RecordOrigin(resources) => {
-                f.write_str("note where these come from now: ")?;
-                list(f, resources)
-            }
-            Self::DeleteResources(resources) => {
-                f.write_str("delete ")?;
-                list(f, resources)
-            }
-            Self::DeleteMesh => f.write_str("delete the mesh, its authorities and their keys"),
+        match (self.opens, self.since) {
+            (Some(step), _) => write!(f, "from step {step}")?,
+            (None, Some(since)) => write!(f, "since {since}")?,
+            (None, None) => f.write_str("as before")?,
         }
-    }
-}
-
-impl fmt::Display for AuthorityRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Builtin(ordinal) => write!(f, "builtin authority {ordinal}"),
-            Self::Provided { name, id } => write!(f, "provided authority {name} ({id})"),
+        match self.closes {
+            Some(step) => write!(f, " until step {step} has reached every proxy")?,
+            None => f.write_str(" on")?,
         }
-    }
-}
-
-/// What a reviewer needs to know of a certificate.
-struct Described<'a>(&'a CertificateInfo);
-
-impl fmt::Display for Described<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CertificateInfo {
-            id,
-            spki,
-            subject,
-            not_before,
-            not_after,
-            ..
-        } = self.0;
-        let subject = if subject.is_empty() {
-            "(empty)"
-        } else {
-            subject
-        };
-        write!(
-            f,
-            "fingerprint {id}, SPKI {spki}, subject {subject}, valid from {not_before} to {not_after}"
-        )
+        f.write_str(", traffic may be plaintext, and no permission keeps anyone out")
     }
 }
 
@@ -183,6 +64,11 @@ impl fmt::Display for Blocked {
         match self {
             Self::Invalid => f.write_str("the revision has errors"),
             Self::CaChangeForbidden => f.write_str(super::CA_CHANGE_FORBIDDEN),
+            Self::RootTooShort { ends, needs, .. } => write!(
+                f,
+                "certificate ends on {ends}, which is too soon to sign leaves: it must live on \
+                 for {needs}, a leaf and a rotation to the next root"
+            ),
             Self::EmptySource { resources } => write!(
                 f,
                 "the source holds no resource, and an empty source deletes nothing \
@@ -226,6 +112,7 @@ impl Blocked {
         match self {
             Self::Invalid => "Invalid",
             Self::CaChangeForbidden => "CaChangeForbidden",
+            Self::RootTooShort { .. } => "RootTooShort",
             Self::EmptySource { .. } => "EmptySource",
             Self::BudgetExceeded { .. } => "BudgetExceeded",
             Self::NeedsApproval { .. } => "NeedsApproval",
@@ -283,16 +170,24 @@ impl Plan {
     }
 
     /// Whether the revision differs from what is stored, as far as it is valid.
+    /// A transition that runs anyway is no difference, nor is where resources
+    /// come from.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        self.is_blocked()
-            || self.meshes.iter().any(|mesh| {
-                !mesh.changes.is_empty()
-                    || mesh
-                        .steps
-                        .iter()
-                        .any(|s| !matches!(s.action, Action::RecordOrigin(_)))
-            })
+        let differs = |mesh: &MeshPlan| !mesh.changes.is_empty() || mesh.rules_before.is_some();
+        self.is_blocked() || self.meshes.iter().any(differs)
+    }
+
+    /// How many steps of a mesh are done at once, in one write; the others
+    /// follow. Nothing is known of the proxies of a revision: whatever waits
+    /// for them follows.
+    #[must_use]
+    pub fn due(&self, mesh: &MeshPlan) -> usize {
+        let waits = |step: &Step| step.held || step.waits_for.is_some();
+        match mesh.steps.iter().position(waits) {
+            Some(first) if self.base.is_some() => mesh.due.min(first),
+            _ => mesh.due,
+        }
     }
 
     /// How many resources are created, updated and deleted.

@@ -10,7 +10,9 @@ pub use text::text;
 
 use serde_json::Value;
 
-use super::Change;
+use super::describe::List;
+use super::{Change, MeshPlan, Outlook, Step};
+use crate::model::Kind;
 
 /// One leaf of a resource that differs.
 struct FieldChange {
@@ -31,6 +33,85 @@ fn field_changes(change: &Change) -> Vec<FieldChange> {
     );
     compare("", Some(&before), Some(&after), &mut changes);
     changes
+}
+
+/// How transitions are carried out otherwise, where no Mesh resource shows it.
+fn rule_changes(mesh: &MeshPlan) -> Vec<FieldChange> {
+    let shown = |change: &Change| change.resource.kind == Kind::Mesh;
+    let mut changes = Vec::new();
+    if let Some(before) = &mesh.rules_before
+        && !mesh.changes.iter().any(shown)
+    {
+        // Words, durations and nothing else.
+        let (before, after) = (
+            serde_json::to_value(before).unwrap_or_default(),
+            serde_json::to_value(&mesh.progress.rules).unwrap_or_default(),
+        );
+        compare("transition", Some(&before), Some(&after), &mut changes);
+    }
+    changes
+}
+
+/// From what to what, in words.
+fn way(outlook: &Outlook) -> String {
+    let Outlook { from, to, .. } = outlook;
+    if from == to {
+        format!("back to {to}")
+    } else {
+        format!("from {from} to {to}")
+    }
+}
+
+/// The sentences about a transition as a whole, each with its subject.
+fn sentences(mesh: &MeshPlan) -> Vec<(&'static str, String)> {
+    let Some(outlook) = &mesh.outlook else {
+        return Vec::new();
+    };
+    let mut sentences = Vec::new();
+    if let Some(end) = outlook.replaces {
+        let sentence = format!(
+            "{} ends on {end}, and Windlass replaces it by itself.",
+            outlook.from
+        );
+        sentences.push(("Rotation", sentence));
+    }
+    if let Some(window) = &outlook.plaintext {
+        sentences.push(("Plaintext", format!("{window}.")));
+    }
+    if let Some(step) = mesh.steps.iter().find(|step| step.held)
+        && let Some(phase) = step.phase
+    {
+        let number = step.number;
+        sentences.push((
+            "Hold",
+            format!("stops before {phase}, step {number}, until `hold` is removed."),
+        ));
+    }
+    if !outlook.passed_over.is_empty() {
+        let sentence = format!(
+            "nothing waits for {}. Until they are back and have what is new, they may be refused \
+             and refuse others.",
+            List(&outlook.passed_over)
+        );
+        sentences.push(("Passed over", sentence));
+    }
+    if !outlook.undrained.is_empty() {
+        let sentence = format!(
+            "Windlass does not configure {}, and cannot end connections that they accepted. \
+             Restart them after they have new leaves.",
+            List(&outlook.undrained)
+        );
+        sentences.push(("Not drained", sentence));
+    }
+    sentences
+}
+
+/// What a step waits for, where the step before it does not say so already.
+fn new_gate(mesh: &MeshPlan, index: usize) -> Option<String> {
+    let step = mesh.steps.get(index)?;
+    let before = index.checked_sub(1).and_then(|it| mesh.steps.get(it));
+    let same = |before: &Step| before.phase == step.phase && before.waits_for == step.waits_for;
+    step.gate_in_words().filter(|_| !before.is_some_and(same))
 }
 
 fn compare(

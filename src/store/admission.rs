@@ -3,7 +3,7 @@
 //! [`admit`] is pure. Every store calls it inside the transaction of a write,
 //! so that neither a planner with a bug nor a stale leader breaks a mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{MeshWrite, Operation};
@@ -11,7 +11,7 @@ use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
     MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Strategy,
-    Timestamp,
+    Timestamp, Transition,
 };
 
 use crate::transition::{Key, Move, Situation, Witness};
@@ -78,6 +78,7 @@ pub(super) fn decide<'a>(
         keys: BTreeMap::new(),
         opens: None,
         evidence,
+        approved: approved(current.progress.transition.as_ref()),
         now,
     };
     for operation in &write.operations {
@@ -117,6 +118,9 @@ struct Draft<'a, 'e> {
     /// The posture that is gone back to, towards plaintext.
     opens: Option<Posture>,
     evidence: &'e Evidence,
+    /// Whom someone said to go on without. The write that ends a transition is
+    /// still a part of it.
+    approved: BTreeSet<ResourceName>,
     now: Timestamp,
 }
 
@@ -136,6 +140,7 @@ impl<'a> Draft<'a, '_> {
             Operation::Drain => self.make(Move::Drain),
             Operation::Note(rules, transition) => {
                 self.next.progress.rules = rules.clone();
+                self.approved.extend(approved(transition.as_deref()));
                 self.next.progress.transition = transition.as_deref().cloned();
                 Ok(())
             }
@@ -293,7 +298,7 @@ impl<'a> Draft<'a, '_> {
             mesh: &self.next,
             evidence: self.evidence,
             rules: &progress.rules,
-            approved: progress.transition.as_ref().map(|it| &it.approved),
+            approved: Some(&self.approved),
             now: self.now,
         }
     }
@@ -308,6 +313,10 @@ impl<'a> Draft<'a, '_> {
             Some(state) => Err(Refusal::NotRevoked { id, state }),
         }
     }
+}
+
+fn approved(transition: Option<&Transition>) -> BTreeSet<ResourceName> {
+    transition.map(|it| it.approved.clone()).unwrap_or_default()
 }
 
 /// What holds in every mesh, whatever it was before.

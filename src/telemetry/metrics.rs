@@ -14,7 +14,11 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::{AuthorityState, Current, Evidence, SourceName, Timestamp};
+use self::meshes::Meshes;
+use crate::model::{Current, SourceName, Timestamp};
+use crate::plan::Circumstances;
+
+mod meshes;
 
 /// How a reconcile ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,12 +55,6 @@ struct SourceLabels {
     source: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MeshLabels {
-    mesh: String,
-    state: &'static str,
-}
-
 /// The program's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -65,8 +63,7 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     generation: Gauge<u64, AtomicU64>,
     last_applied: Family<SourceLabels, Gauge>,
-    dataplanes: Family<MeshLabels, Gauge>,
-    authority_ends: Family<MeshLabels, Gauge>,
+    meshes: Meshes,
     /// Held while the families that follow the state are made anew and read.
     scrape: Mutex<()>,
 }
@@ -88,8 +85,7 @@ impl Metrics {
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             generation: Gauge::default(),
             last_applied: Family::default(),
-            dataplanes: Family::default(),
-            authority_ends: Family::default(),
+            meshes: Meshes::default(),
             scrape: Mutex::new(()),
         };
         let registry = &mut metrics.registry;
@@ -120,17 +116,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.last_applied.clone(),
         );
-        registry.register(
-            "mesh_dataplanes",
-            "Dataplanes of the mesh: known to the store, and connected",
-            metrics.dataplanes.clone(),
-        );
-        registry.register_with_unit(
-            "authority_not_after_timestamp",
-            "The first end of an authority of the mesh that is in this state",
-            Unit::Seconds,
-            metrics.authority_ends.clone(),
-        );
+        metrics.meshes = Meshes::register(registry);
         metrics
     }
 
@@ -158,51 +144,18 @@ impl Metrics {
     }
 
     /// All metrics in the text format of OpenMetrics 1.0, with the families
-    /// that follow the state as `current` and `evidence` have it.
-    pub fn encode(&self, current: &Current, evidence: &Evidence) -> String {
+    /// that follow the state as `current` and `given` have it.
+    pub fn encode(&self, current: &Current, given: Circumstances<'_>) -> String {
         // A poisoned lock guards nothing that could be half done: it is all made anew.
         let _scrape = self
             .scrape
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.observe(current, evidence);
+        self.generation.set(current.generation.0);
+        self.meshes.observe(current, given);
         let mut out = String::new();
         // Writing to a String does not fail.
         let _ = text::encode(&mut out, &self.registry);
         out
-    }
-
-    fn observe(&self, current: &Current, evidence: &Evidence) {
-        self.generation.set(current.generation.0);
-        self.dataplanes.clear();
-        self.authority_ends.clear();
-        for mesh in current.meshes.values() {
-            let labels = |state| MeshLabels {
-                mesh: mesh.name.to_string(),
-                state,
-            };
-            let known = mesh.dataplanes().count();
-            let online = mesh
-                .dataplanes()
-                .filter_map(|dataplane| evidence.get(&dataplane.id()))
-                .filter(|proxy| proxy.connected_since.is_some())
-                .count();
-            for (state, number) in [("known", known), ("online", online)] {
-                self.dataplanes
-                    .get_or_create(&labels(state))
-                    .set(i64::try_from(number).unwrap_or(i64::MAX));
-            }
-            for authority in mesh.authorities.values() {
-                if matches!(authority.state, AuthorityState::Revoked { .. }) {
-                    continue;
-                }
-                let end = authority.not_after.unix_seconds();
-                let gauge = self
-                    .authority_ends
-                    .get_or_create_owned(&labels(authority.state.name()));
-                let known = gauge.get();
-                gauge.set(if known == 0 { end } else { known.min(end) });
-            }
-        }
     }
 }

@@ -179,6 +179,36 @@ impl Witness<'_> {
             .collect()
     }
 
+    /// The proxies that use certificates and that Windlass does not configure,
+    /// in the order of names: connections that they accepted it cannot end, so
+    /// they outlive the root that authenticated them.
+    #[must_use]
+    pub fn undrained(&self) -> Vec<DataplaneId> {
+        let configured = |proxy: &ProxyEvidence| {
+            proxy.asks.contains(&Part::Inbounds) || proxy.asks.contains(&Part::Outbounds)
+        };
+        let uses = |proxy: &ProxyEvidence| proxy.asks.contains(&Part::Leaf) && !configured(proxy);
+        self.known(uses)
+    }
+
+    /// The proxies that no gate waits for though they may hold a certificate,
+    /// since they are away or someone said so; in the order of names.
+    #[must_use]
+    pub fn passed_over(&self) -> Vec<DataplaneId> {
+        self.known(|proxy| self.is_passed_over(proxy))
+    }
+
+    /// The proxies of the mesh that may hold something, as far as they are `wanted`.
+    fn known(&self, wanted: impl Fn(&ProxyEvidence) -> bool) -> Vec<DataplaneId> {
+        let proxies = self.evidence.values().filter(|proxy| {
+            proxy.dataplane.mesh == self.mesh.name
+                && self.mesh.dataplane(&proxy.dataplane.name).is_some()
+                && (proxy.connected_since.is_some() || held_until(proxy) > Some(self.now))
+                && wanted(proxy)
+        });
+        proxies.map(|proxy| proxy.dataplane.clone()).collect()
+    }
+
     /// Whether nothing is waited for from a proxy, whatever it holds.
     #[must_use]
     pub fn is_passed_over(&self, proxy: &ProxyEvidence) -> bool {
@@ -256,7 +286,7 @@ fn wire_name(part: Part) -> &'static str {
 }
 
 /// Until when a proxy that has left may hold a leaf; `None` where it never had one.
-fn held_until(proxy: &ProxyEvidence) -> Option<Timestamp> {
+pub(super) fn held_until(proxy: &ProxyEvidence) -> Option<Timestamp> {
     proxy.held_until.max(proxy.leaf_not_after)
 }
 

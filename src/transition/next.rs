@@ -37,11 +37,6 @@ pub fn next(situation: &Situation, goal: &Goal) -> Option<Stage> {
 }
 
 fn moves(situation: &Situation, goal: &Goal) -> Option<Vec<Move>> {
-    let with = |wanted: Standing| {
-        let all = situation.authorities.iter();
-        all.filter(move |(_, standing)| **standing == wanted)
-            .map(|(key, _)| *key)
-    };
     let missing = |key: &Key| !situation.authorities.contains_key(key);
     let wanted = goal.provided.keys().chain([&goal.target]);
     let mut staged: Vec<Move> = wanted
@@ -54,7 +49,7 @@ fn moves(situation: &Situation, goal: &Goal) -> Option<Vec<Move>> {
     if !staged.is_empty() {
         return Some(staged);
     }
-    let superseded = with(Standing::Prepared).filter(|key| *key != goal.target);
+    let superseded = with(situation, Standing::Prepared).filter(|key| *key != goal.target);
     let superseded: Vec<Move> = superseded.map(Move::Withdraw).collect();
     if !superseded.is_empty() {
         return Some(superseded);
@@ -67,20 +62,37 @@ fn moves(situation: &Situation, goal: &Goal) -> Option<Vec<Move>> {
     if changes && (is_idle || posture != Posture::Plaintext) {
         return Some(hand_over(situation, goal.target, active));
     }
+    // Nobody needs an earlier one there: it goes before connections use certificates again.
+    if is_idle && let Some(moves) = clear(situation, goal) {
+        return Some(moves);
+    }
     if let Some(towards) = situation.posture.towards(posture) {
         return Some(vec![Move::Secure(towards)]);
     }
-    let retiring: Vec<Move> = with(Standing::Retiring).map(Move::Withdraw).collect();
+    if let Some(moves) = clear(situation, goal) {
+        return Some(moves);
+    }
+    situation.unconfirmed.then(|| vec![Move::Confirm])
+}
+
+fn with(situation: &Situation, wanted: Standing) -> impl Iterator<Item = Key> {
+    let all = situation.authorities.iter();
+    all.filter(move |(_, standing)| **standing == wanted)
+        .map(|(key, _)| *key)
+}
+
+/// What has signed and signs no more leaves the bundle, and what is not wanted the store.
+fn clear(situation: &Situation, goal: &Goal) -> Option<Vec<Move>> {
+    let retiring = with(situation, Standing::Retiring).map(Move::Withdraw);
+    let retiring: Vec<Move> = retiring.collect();
     if !retiring.is_empty() {
+        let is_idle = situation.posture == Posture::Plaintext;
         let drain = !is_idle && !situation.is_drained();
         return Some(if drain { vec![Move::Drain] } else { retiring });
     }
-    let unwanted = with(Standing::Staged).filter(|key| !goal.keeps(*key));
+    let unwanted = with(situation, Standing::Staged).filter(|key| !goal.keeps(*key));
     let unwanted: Vec<Move> = unwanted.map(Move::Revoke).collect();
-    if !unwanted.is_empty() {
-        return Some(unwanted);
-    }
-    situation.unconfirmed.then(|| vec![Move::Confirm])
+    (!unwanted.is_empty()).then_some(unwanted)
 }
 
 /// From one signing authority to the next: it is trusted first.

@@ -5,16 +5,24 @@
 
 mod connection;
 mod record;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use self::connection::Connection;
 use self::record::Unsaved;
-use crate::model::{DataplaneId, Evidence, ProxyEvidence, Timestamp};
+pub use self::streams::Parts;
+use self::streams::Streams;
+use crate::model::{Current, DataplaneId, Evidence, ProxyEvidence, Timestamp};
 use crate::store::{Store, StoreError};
+
+/// How long a proxy that came back may take to ask for what it asked for
+/// before; Envoy opens a stream again within 30 seconds.
+const SETTLING: Duration = Duration::from_mins(1);
 
 /// What every known proxy has acknowledged.
 #[derive(Debug)]
@@ -23,13 +31,19 @@ pub struct EvidenceBoard {
     replica: Option<Arc<str>>,
     entries: Mutex<BTreeMap<DataplaneId, Entry>>,
     changes: watch::Sender<u64>,
+    /// Wakes who writes to the store: someone waits for it.
+    hurry: Notify,
+    /// Changes whenever something was written.
+    written: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
     evidence: Arc<ProxyEvidence>,
-    /// How many streams the proxy has open.
-    streams: usize,
+    /// Those that the proxy has open.
+    streams: Streams,
+    /// The store knows that the proxy is connected.
+    is_on_record: bool,
     /// What the store does not have yet.
     unsaved: Unsaved,
     /// Changes whenever a secret is accepted while another counts as rejected.
@@ -40,7 +54,8 @@ impl Entry {
     fn new(evidence: Arc<ProxyEvidence>) -> Self {
         Self {
             evidence,
-            streams: 0,
+            streams: Streams::default(),
+            is_on_record: false,
             unsaved: Unsaved::Nothing,
             mended: watch::Sender::new(0),
         }
@@ -59,21 +74,30 @@ impl Default for EvidenceBoard {
             replica: None,
             entries: Mutex::default(),
             changes: watch::Sender::new(0),
+            hurry: Notify::new(),
+            written: watch::Sender::new(0),
         }
     }
 }
 
 impl EvidenceBoard {
     /// The board of the instance called `replica`, which starts from what the
-    /// store remembers. Nobody is connected.
+    /// store remembers. Nobody is connected: whoever was when the last
+    /// instance ended has left now, and may hold a leaf that it was given
+    /// just before, of `leaf_lifetime` at most.
     #[must_use]
-    pub fn restore(evidence: Evidence, replica: &str) -> Self {
+    pub fn restore(
+        evidence: Evidence,
+        replica: &str,
+        leaf_lifetime: Duration,
+        now: Timestamp,
+    ) -> Self {
         let entries = evidence
             .into_iter()
             .map(|(id, evidence)| {
                 let mut entry = Entry::new(evidence);
                 if entry.evidence.connected_since.is_some() {
-                    entry.change(Unsaved::Evidence).connected_since = None;
+                    record::orphan(entry.change(Unsaved::Evidence), leaf_lifetime, now);
                 }
                 (id, entry)
             })
@@ -82,6 +106,18 @@ impl EvidenceBoard {
             replica: Some(replica.into()),
             entries: Mutex::new(entries),
             ..Self::default()
+        }
+    }
+
+    /// Compares what is restored with what the store holds of the meshes:
+    /// nothing was told that is not in the store.
+    pub fn compare(&self, current: &Current) {
+        for (id, entry) in self.lock().iter_mut() {
+            if let Some(mesh) = current.meshes.get(&id.mesh)
+                && record::compare(Arc::make_mut(&mut entry.evidence), mesh.progress.marks)
+            {
+                entry.unsaved = Unsaved::Evidence;
+            }
         }
     }
 
@@ -118,36 +154,40 @@ impl EvidenceBoard {
         token_expires_at: Timestamp,
         now: Timestamp,
     ) -> Connection {
-        let mended = {
+        let (mended, shown) = {
             let mut entries = self.lock();
             let none = || Entry::new(Arc::new(ProxyEvidence::none(dataplane.clone(), now)));
             let entry = entries.entry(dataplane.clone()).or_insert_with(none);
-            entry.streams += 1;
             if entry.evidence.token_expires_at != Some(token_expires_at) {
                 entry.change(Unsaved::Insight).token_expires_at = Some(token_expires_at);
             }
-            if entry.streams == 1 {
+            if entry.streams.is_empty() {
                 let evidence = entry.change(Unsaved::Evidence);
                 evidence.connected_since = Some(now);
+                evidence.left = None;
                 evidence.replica.clone_from(&self.replica);
                 evidence.seen = now;
             }
-            entry.mended.subscribe()
+            let shown = entry.streams.begin(&entry.evidence, now);
+            (entry.mended.subscribe(), shown)
         };
         self.changed();
-        Connection::new(self.clone(), dataplane, mended)
+        Connection::new(self.clone(), dataplane, mended, shown)
     }
 
-    /// Forgets what a proxy has acknowledged. One that is connected stays so.
+    /// Forgets what a proxy has acknowledged: its dataplane was deleted, and
+    /// one that comes back under its name is another. Streams that are still
+    /// open stay so, and prove nothing any more.
     pub fn forget(&self, dataplane: &DataplaneId) {
         {
             let mut entries = self.lock();
             let Some(entry) = entries.get_mut(dataplane) else {
                 return;
             };
-            if entry.streams == 0 {
+            if entry.streams.is_empty() {
                 entries.remove(dataplane);
             } else {
+                entry.streams.forget();
                 let evidence = entry.change(Unsaved::Evidence);
                 *evidence = ProxyEvidence {
                     connected_since: evidence.connected_since,
@@ -160,22 +200,39 @@ impl EvidenceBoard {
         self.changed();
     }
 
-    /// Forgets the proxies that no longer exist, are not connected and hold
-    /// no leaf that is still valid.
-    pub fn forget_gone(&self, exists: impl Fn(&DataplaneId) -> bool, now: Timestamp) {
+    /// Forgets the proxies that no longer exist and are not connected.
+    pub fn forget_gone(&self, exists: impl Fn(&DataplaneId) -> bool) {
         let forgotten = {
             let mut entries = self.lock();
             let before = entries.len();
-            entries.retain(|id, entry| {
-                entry.streams > 0
-                    || entry.evidence.leaf_not_after.is_some_and(|end| end > now)
-                    || exists(id)
-            });
+            entries.retain(|id, entry| !entry.streams.is_empty() || exists(id));
             before - entries.len()
         };
         if forgotten > 0 {
             self.changed();
         }
+    }
+
+    /// Waits no longer for proxies to ask again for what they asked for
+    /// before, where they are back long enough.
+    pub fn settle(&self, now: Timestamp) {
+        let mut changed = false;
+        for entry in self.lock().values_mut() {
+            if entry.streams.may_settle(SETTLING, &entry.evidence, now) {
+                let evidence = Arc::make_mut(&mut entry.evidence);
+                entry.streams.settle(evidence);
+                entry.unsaved = Unsaved::Evidence;
+                changed = true;
+            }
+        }
+        if changed {
+            self.changed();
+        }
+    }
+
+    /// Resolves when someone waits for the store to have what is known now.
+    pub async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     /// Writes to the store what it does not have yet. What could not be
@@ -214,6 +271,8 @@ impl EvidenceBoard {
             if let Some(entry) = entries.get_mut(&saved.dataplane) {
                 // Whoever changes what is being written makes a copy of it.
                 let is_same = Arc::ptr_eq(saved, &entry.evidence);
+                entry.is_on_record |= saved.connected_since.is_some()
+                    && saved.connected_since == entry.evidence.connected_since;
                 entry.unsaved = if is_same {
                     Unsaved::Nothing
                 } else {
@@ -221,6 +280,9 @@ impl EvidenceBoard {
                 };
             }
         }
+        drop(entries);
+        self.written
+            .send_modify(|count| *count = count.wrapping_add(1));
         Ok(())
     }
 

@@ -3,19 +3,26 @@
 //! All streams of a dataplane are given the same leaf, and one that comes back
 //! is given the one that it has, until half of its life is over or it no
 //! longer fits. Leaves and their keys live here, in memory, and nowhere else.
+//!
+//! Where another authority signs, every proxy needs another leaf while it can
+//! do with the one that it has: those wait their turn, see [`pace`].
+
+mod pace;
 
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::Semaphore;
 
 use super::snapshot::LeafSpec;
-use crate::ca::{self, CaError, Leaf, LeafKey, LeafRequest, Signer};
+use crate::ca::{self, CaError, Issuing, Leaf, LeafKey, LeafRequest, Signer};
 use crate::model::{DataplaneId, Timestamp};
+use pace::Pace;
 
 /// The least time between two leaves of one dataplane, when the lifetime is
 /// very short or the authority is about to end.
@@ -54,6 +61,7 @@ pub struct LeafCache {
     state: Mutex<State>,
     /// Keeps the making of keys from taking all cores when a mesh changes its authority.
     issuing: Semaphore,
+    pace: Arc<Pace>,
 }
 
 #[derive(Debug)]
@@ -63,18 +71,20 @@ struct State {
 }
 
 impl LeafCache {
-    /// An empty cache. `rng` spreads the renewals.
+    /// An empty cache. `rng` spreads the renewals; `waiting` counts who waits a
+    /// turn.
     #[must_use]
-    pub fn new(lifetime: Duration, key: LeafKey, rng: StdRng) -> Self {
+    pub fn new(issuing: Issuing, key: LeafKey, rng: StdRng, waiting: Gauge) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
-            lifetime,
+            lifetime: issuing.leaf_lifetime,
             key,
             state: Mutex::new(State {
                 leaves: HashMap::new(),
                 rng,
             }),
             issuing: Semaphore::new(cores),
+            pace: Arc::new(Pace::new(issuing.reissue_rate, waiting)),
         }
     }
 
@@ -91,7 +101,9 @@ impl LeafCache {
         signer: &Arc<Signer>,
         now: Timestamp,
     ) -> Result<CurrentLeaf, LeafError> {
-        if let Some(current) = self.kept(dataplane, spec, now) {
+        if let Some((of, current)) = self.held(dataplane, now)
+            && of == *spec
+        {
             return Ok(current);
         }
         let _permit = self.issuing.acquire().await;
@@ -120,6 +132,21 @@ impl LeafCache {
         Ok(current)
     }
 
+    /// The leaf that a dataplane was given last and what it was to be, until it
+    /// is due to be renewed.
+    #[must_use]
+    pub fn held(&self, dataplane: &DataplaneId, now: Timestamp) -> Option<(LeafSpec, CurrentLeaf)> {
+        let state = self.lock();
+        let held = state.leaves.get(dataplane);
+        held.filter(|(_, current)| now < current.renew_at).cloned()
+    }
+
+    /// The turn of one that can do with what it holds to be given another leaf.
+    /// Who asks first has its turn first; dropping it gives the place up.
+    pub fn turn(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.pace.clone().turn()
+    }
+
     /// Drops the leaves that would not be given out again.
     pub fn drop_stale(&self, now: Timestamp) {
         self.lock()
@@ -130,17 +157,6 @@ impl LeafCache {
     /// Drops the leaf of a dataplane that no longer exists.
     pub fn forget(&self, dataplane: &DataplaneId) {
         self.lock().leaves.remove(dataplane);
-    }
-
-    fn kept(
-        &self,
-        dataplane: &DataplaneId,
-        spec: &LeafSpec,
-        now: Timestamp,
-    ) -> Option<CurrentLeaf> {
-        let state = self.lock();
-        let (kept_spec, current) = state.leaves.get(dataplane)?;
-        (kept_spec == spec && now < current.renew_at).then(|| current.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

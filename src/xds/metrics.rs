@@ -70,13 +70,20 @@ pub struct XdsMetrics {
     pub nacks: Family<TypeLabel, Counter>,
     /// Streams that the server ended, and calls that it refused.
     pub ended: Family<CodeLabel, Counter>,
+    /// Proxies that wait for a leaf of the authority that signs now.
+    pub reissues_waiting: Gauge,
 }
 
 impl XdsMetrics {
-    /// Registers the metrics, each with the prefix `xds_`. Counters start at 0:
+    /// Registers the metrics, with the prefix `xds_` where they are about streams. Counters start at 0:
     /// one that appears with its first count has no rate then.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        registry.register(
+            "leaf_reissues_waiting",
+            "Proxies that wait their turn for a leaf of the authority that signs now",
+            metrics.reissues_waiting.clone(),
+        );
         let registry = registry.sub_registry_with_prefix("xds");
         registry.register(
             "streams",

@@ -2,6 +2,7 @@
 
 mod ads;
 pub(super) mod auth;
+mod conversation;
 mod fetch;
 mod outgoing;
 mod protocol;

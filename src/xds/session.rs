@@ -27,11 +27,13 @@
 //!   sent again, in another edition ([`Resource::edition`]) as the stream
 //!   provides.
 //!
-//! The room `order` says what holds between the types.
+//! The room `order` says what holds between the types, `proof` what a stream
+//! proves about its proxy.
 
 mod delta;
 mod ledger;
 mod order;
+mod proof;
 #[cfg(test)]
 mod properties;
 mod sotw;
@@ -164,8 +166,9 @@ pub struct Session<V> {
 }
 
 impl<V: Variant> Session<V> {
-    /// A stream that has just begun. `distrusted` are the secrets of which the
-    /// proxy rejected something last.
+    /// A stream that has just begun. `distrusted` are the secrets, by name, and
+    /// the other types, by [`ResourceType::name`], of which the proxy rejected
+    /// something last: of those it may use what it does not say.
     #[must_use]
     pub fn new(distrusted: BTreeSet<String>) -> Self {
         Self {
@@ -184,7 +187,7 @@ impl<V: Variant> Session<V> {
         let is_new = self.types.get(place).map(|it| it.ledger().kind) != Some(kind);
         if is_new {
             let distrusted = match kind {
-                ResourceType::Secret => Distrusted::Names(std::mem::take(&mut self.distrusted)),
+                ResourceType::Secret => Distrusted::Names(self.distrusted.clone()),
                 ResourceType::Endpoints => {
                     if let Some(clusters) = self.of(ResourceType::Cluster) {
                         // It may have written this before the clusters came.
@@ -195,6 +198,7 @@ impl<V: Variant> Session<V> {
                         Distrusted::All
                     }
                 }
+                _ if self.distrusted.contains(kind.name()) => Distrusted::All,
                 _ => Distrusted::default(),
             };
             self.types.insert(place, V::new(kind, distrusted));

@@ -56,3 +56,29 @@ async fn evidence_is_written_soon_and_versions_alone_within_seconds() {
         never = keep_evidence(&board, &store) => match never {},
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_record_does_not_wait_for_the_gathering() {
+    let store = store_of_web().await;
+    let board = Arc::new(EvidenceBoard::default());
+    let work = async {
+        let began = Instant::now();
+        let mut streams = Vec::new();
+        for name in ["web", "unknown"] {
+            // The store keeps no evidence of who is unknown to it.
+            let stream = board.connect(dataplane(name), at(1000), at(1));
+            let mut written = stream.written();
+            while !stream.is_on_record() {
+                written.changed().await.unwrap();
+            }
+            streams.push(stream);
+        }
+        assert!(began.elapsed() <= 4 * HURRY, "{:?}", began.elapsed());
+        let stored = store.evidence().await.unwrap();
+        assert!(stored[&dataplane("web")].connected_since.is_some());
+    };
+    tokio::select! {
+        () = work => {}
+        never = keep_evidence(&board, &store) => match never {},
+    }
+}

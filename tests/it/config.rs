@@ -68,6 +68,7 @@ fn without_a_file_everything_is_the_default() {
         ]
     );
     assert_eq!(config.ca.leaf_lifetime, Duration::from_hours(24));
+    assert_eq!(config.ca.reissue_rate.get(), 200);
     assert_eq!(config.ca.leaf_key, LeafKey::EcP256);
 }
 
@@ -207,6 +208,10 @@ fn a_bad_value_names_its_key_and_its_place() {
         (
             "ca: {leafLifetime: 1s}",
             "ca.leafLifetime: must be from 2s to 3650d (windlass.yml:1)",
+        ),
+        (
+            "ca: {reissueRate: 0}",
+            "ca.reissueRate: must be a number from 1 to 100000 (windlass.yml:1)",
         ),
         (
             "ca: {leafKey: p521}",

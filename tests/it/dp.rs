@@ -71,6 +71,7 @@ fn envoy_takes_the_bootstrap_over_both_protocols_without_a_warning() {
                 token_path: "/token",
                 xds: "127.0.0.1:5678",
                 ca_pem,
+                drain_seconds: Some(10),
             };
             let output = Command::new(envoy::program())
                 .args(["--mode", "validate", "--log-level", "warning"])
@@ -224,13 +225,13 @@ fn envoy_is_started_with_what_the_control_plane_answers() {
     let form = json!({"name": "dp-echo-1", "mesh": "default", "adminPort": 9901,
         "dataplaneTokenPath": token_path});
     let answer = http::post(&daemon.listeners().api, "/bootstrap", &form);
-    assert_eq!(
-        started,
-        answer
-            .and_then(http::Answer::ok)
-            .expect("a bootstrap")
-            .json()
-    );
+    let mut answer = answer
+        .and_then(http::Answer::ok)
+        .expect("a bootstrap")
+        .json();
+    // What only who starts Envoy knows: the default of `--drain-time`.
+    answer["node"]["metadata"] = json!({"windlass.drainTimeSeconds": 10});
+    assert_eq!(started, answer);
 }
 
 #[test]

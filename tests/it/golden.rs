@@ -3,28 +3,44 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo nextest run golden` writes what is planned now; read
 //! the difference before committing it.
+//!
+//! A state is the YAML files of its folder and those of `tests/golden/shared`
+//! that its file `shared` names. What else a case may say stands in its
+//! `case.yaml`, see [`case::Case`].
+
+mod case;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use windlass::ca::Issuing;
-use windlass::manifest;
-use windlass::model::{DataplaneId, Desired, Evidence, ProxyEvidence, Timestamp};
-use windlass::plan::Circumstances;
-use windlass::plan::{self, Plan, render};
+use windlass::ca::{self, Issuing};
+use windlass::manifest::{self, Manifest};
+use windlass::model::Timestamp;
+use windlass::plan::{self, Circumstances, Plan, render};
+use windlass::{check, model::Diagnostic};
+
+use self::case::Case;
 
 const REVISION: &str = "main@sha1:0123456789abcdef0123456789abcdef01234567";
+const BASE: &str = "main@sha1:76543210fedcba9876543210fedcba9876543210";
+
+fn now() -> Timestamp {
+    "2027-01-01T12:00:00Z".parse().unwrap()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
 
 #[test]
 fn golden_plans_are_as_they_were_reviewed() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan");
-    let mut cases: Vec<PathBuf> = fs::read_dir(&root)
+    let mut cases: Vec<PathBuf> = fs::read_dir(root().join("plan"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
     cases.sort();
-    assert!(cases.len() > 20, "the golden plans are gone");
+    assert!(cases.len() > 50, "the golden plans are gone");
     let differing: Vec<String> = cases.iter().filter_map(|case| check_golden(case)).collect();
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
@@ -56,30 +72,50 @@ fn check_golden(case: &Path) -> Option<String> {
     differing
 }
 
-fn plan_of(case: &Path) -> Plan {
-    let current = plan::baseline(&desired(&case.join("current")));
-    let mut wanted = desired(&case.join("desired"));
+fn plan_of(folder: &Path) -> Plan {
+    let case = Case::read(folder);
+    let current = case.current(folder);
+    let evidence = case.evidence(&current);
+    let manifest = manifest(&folder.join("desired"));
+    let mut wanted = manifest.desired().clone();
     wanted.settled = false;
-    let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
-    plan::plan(
-        &current,
-        &wanted,
-        Circumstances {
-            evidence: &evidence(case, now),
-            issuing: Issuing::default(),
-            now,
-        },
-    )
+    let given = Circumstances {
+        evidence: &evidence,
+        issuing: Issuing::default(),
+        now: now(),
+    };
+    let mut plan = plan::plan(&current, &wanted, given);
+    plan.base = case.base.then(|| BASE.parse().unwrap());
+    let rules = check::Rules {
+        now: now(),
+        leaf_lifetime: ca::DEFAULT_LEAF_LIFETIME,
+    };
+    let meshes = wanted.meshes.keys();
+    let mut found: Vec<Diagnostic> = meshes
+        .flat_map(|mesh| check::placed(&manifest, mesh, &rules))
+        .collect();
+    assert!(!found.iter().any(Diagnostic::is_error), "{found:#?}");
+    let planned = plan.diagnostics.drain(..);
+    found.extend(planned.map(|diagnostic| manifest.place(diagnostic)));
+    plan.diagnostics = found;
+    plan
 }
 
-fn desired(folder: &Path) -> Desired {
+/// The state of a folder.
+fn manifest(folder: &Path) -> Manifest {
     let mut files = Vec::new();
     collect(folder, folder, &mut files);
+    let shared = fs::read_to_string(folder.join("shared")).unwrap_or_default();
+    for name in shared.split_whitespace() {
+        let file = format!("{name}.yaml");
+        let bytes = fs::read(root().join("shared").join(&file)).unwrap();
+        files.push((file.into(), bytes));
+    }
     files.sort();
     let mut manifest = manifest::parse(&files, "default".parse().unwrap());
     manifest.set_revision(Some(REVISION.parse().unwrap()));
     assert_eq!(manifest.diagnostics(), [], "{}", folder.display());
-    manifest.desired().clone()
+    manifest
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<(Arc<str>, Vec<u8>)>) {
@@ -95,17 +131,4 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<(Arc<str>, Vec<u8>)>) {
             files.push((Arc::from(name), fs::read(&path).unwrap()));
         }
     }
-}
-
-fn evidence(case: &Path, now: Timestamp) -> Evidence {
-    let connected = fs::read_to_string(case.join("connected")).unwrap_or_default();
-    connected
-        .lines()
-        .map(|node| {
-            let id = DataplaneId::from_node_id(node).unwrap();
-            let mut proxy = ProxyEvidence::none(id.clone(), now);
-            proxy.connected_since = Some(now);
-            (id, proxy.into())
-        })
-        .collect()
 }

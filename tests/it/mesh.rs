@@ -3,7 +3,7 @@
 
 mod acceptance;
 mod identity;
-mod network;
+pub(crate) mod network;
 mod policy;
 mod rejection;
 mod sent;

@@ -10,6 +10,8 @@ use super::support::{Site, daemon::windlass, repo::Repo};
 
 const MESH: &str = "type: Mesh\nname: demo\nmtls: {enabled: true}\n";
 const PROVIDED: &str = "type: Mesh\nname: demo\nmtls: {enabled: true, ca: {provided: {}}}\n";
+const FORBIDDEN: &str = "type: Mesh\nname: demo\nmtls:\n  enabled: true\n  ca: {provided: {}}\n  \
+     transition: {strategy: forbid}\n";
 const PERMISSION: &str = "type: TrafficPermission\nmesh: demo\nname: web-to-backend\n\
      sources: [{match: {service: web}}]\ndestinations: [{match: {service: backend}}]\n";
 
@@ -101,7 +103,7 @@ fn a_refused_change_of_ca_is_told_with_its_place() {
         &[("mesh.yaml", Some(MESH)), ("ca.yaml", Some(&ca))],
         "builtin",
     );
-    repo.commit(&[("mesh.yaml", Some(PROVIDED))], "provided");
+    repo.commit(&[("mesh.yaml", Some(FORBIDDEN))], "provided");
     let output = plan(
         folder.path(),
         &["--base", "HEAD~1", "--detailed-exitcode", "-o", "json"],
@@ -114,16 +116,64 @@ fn a_refused_change_of_ca_is_told_with_its_place() {
     );
     assert_eq!(
         (found["field"].as_str(), found["line"].as_u64()),
-        (Some("mtls.ca"), Some(3))
+        (Some("mtls.ca"), Some(5))
     );
     assert_eq!(json(&output)["blocked"], true);
     let output = plan(folder.path(), &["--base", "HEAD~1"]);
     assert_eq!(status(&output), 1);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("mesh.yaml:3:"), "{said}");
+    assert!(said.contains("mesh.yaml:5:"), "{said}");
     let output = plan(folder.path(), &["--base", "HEAD~1", "-o", "markdown"]);
     assert!(text(&output).starts_with("<!-- windlass-plan -->"));
     assert!(text(&output).contains("Changing CA when mTLS is enabled is forbidden"));
+}
+
+#[test]
+fn a_change_of_ca_between_two_revisions_shows_its_gates_though_nobody_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = super::support::MeshCa::for_mesh("demo").document("demo", "root");
+    let repo = Repo::init(folder.path());
+    repo.commit(&[("mesh.yaml", Some(MESH))], "builtin");
+    repo.commit(
+        &[("mesh.yaml", Some(PROVIDED)), ("ca.yaml", Some(&ca))],
+        "provided",
+    );
+    let base = ["--base", "HEAD~1", "--detailed-exitcode"];
+    let output = plan(folder.path(), &[&base[..], &["-o", "json"]].concat());
+    assert_eq!(status(&output), 2);
+    let document = json(&output);
+    let steps = document["steps"].as_array().unwrap();
+    let told = |key: &str| -> Vec<Value> { steps.iter().map(|step| step[key].clone()).collect() };
+    assert_eq!(
+        told("kind"),
+        [
+            "stageAuthority",
+            "changeCa",
+            "writeResources",
+            "prepareAuthority",
+            "retireAuthority",
+            "activateAuthority",
+            "drainConnections",
+            "withdrawAuthority",
+            "revokeAuthority"
+        ]
+    );
+    let due = told("due").iter().filter(|due| **due == true).count();
+    assert_eq!(due, 4, "what waits for proxies follows");
+    assert_eq!(
+        told("waitsFor")[4..],
+        [
+            "every proxy to acknowledge the trust bundle",
+            "every proxy to acknowledge the trust bundle",
+            "every proxy to acknowledge a leaf of the signing authority",
+            "every earlier connection to end",
+            "every proxy to acknowledge the trust bundle"
+        ]
+    );
+    assert_eq!(document["summary"]["steps"], 9);
+    assert_eq!(document["transitions"][0]["strategy"], "rolling");
+    let output = plan(folder.path(), &base);
+    assert!(text(&output).contains("Steps that follow"), "{output:?}");
 }
 
 #[test]

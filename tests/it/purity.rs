@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use scan::NamedPath;
 
 /// The modules that compute and do nothing else: files, and folders with all in them.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "model",
     "manifest",
     "check",
     "plan",
     "transition",
+    "outlook",
     "ca",
     "dataplane/answer",
     "dataplane/bootstrap",

@@ -7,6 +7,7 @@ mod envoy;
 mod harness;
 mod insight;
 mod limits;
+mod postures;
 mod proxy;
 mod push;
 mod reconnect;

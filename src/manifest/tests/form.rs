@@ -1,7 +1,7 @@
 //! Every rule about form, in both forms.
 
 use super::*;
-use crate::model::{Kind, Resource};
+use crate::model::{Kind, Phase, Resource};
 
 /// The fields of a resource in both forms.
 fn both(kind: &str, fields: &str) -> [String; 2] {
@@ -59,9 +59,42 @@ fn a_mesh_has_exactly_one_ca() {
         "mtls: {ca: {builtin: {}}}",
         "mtls: {enabled: true, ca: {provided: {}}}",
         "mtls: {ca: {provided: {name: root-2026}}}",
+        "mtls: {ca: {builtin: {ordinal: 2}}}",
     ] {
         assert_violations("Mesh", fields, &[]);
     }
+}
+
+#[test]
+fn the_roots_that_windlass_makes_are_counted_from_one() {
+    for ordinal in ["0", "-1", "65536", "99999999999"] {
+        assert_violations(
+            "Mesh",
+            &format!("mtls: {{ca: {{builtin: {{ordinal: {ordinal}}}}}}}"),
+            &["mtls.ca.builtin.ordinal: must be in range of [1, 65535]"],
+        );
+    }
+    assert_violations(
+        "Mesh",
+        "mtls: {ca: {builtin: {ordinal: two}}}",
+        &["mtls.ca.builtin.ordinal: must be an integer, found a text"],
+    );
+    assert_violations(
+        "Mesh",
+        "mtls: {ca: {builtin: {name: root}}}",
+        &["mtls.ca.builtin.name: the field \"name\" is unknown"],
+    );
+    for yaml in both("Mesh", "mtls: {ca: {builtin: {ordinal: 2}}}") {
+        let manifest = manifest(&[("a.yaml", &yaml)]);
+        let mesh = manifest.desired().meshes["demo"].mesh().unwrap();
+        let written = Resource::Mesh(mesh.clone()).to_universal();
+        let expected = serde_json::json!({"builtin": {"ordinal": 2}});
+        assert_eq!(written["mtls"]["ca"], expected, "{yaml}");
+    }
+    let [yaml, _] = both("Mesh", "mtls: {ca: {builtin: {ordinal: 0}}}");
+    let manifest = manifest(&[("a.yaml", &yaml)]);
+    let found = &manifest.diagnostics()[0];
+    assert_eq!((found.line, found.column), (3, 32));
 }
 
 #[test]
@@ -73,7 +106,8 @@ fn a_transition_lists_the_words_that_are_allowed() {
             "mtls.transition.strategy: must be one of rolling, disableFirst, forbid",
             "mtls.transition.ackTimeout: must be a text, found an integer",
             "mtls.transition.offline: must be one of block, ignore",
-            "mtls.transition.hold: must be one of stage, propagate, activate, retire, done",
+            "mtls.transition.hold: must be one of stage, propagate, activate, retire, done, \
+             identify, permit, encrypt, require, decrypt, disarm, forget",
         ],
     );
     assert_violations(
@@ -83,11 +117,15 @@ fn a_transition_lists_the_words_that_are_allowed() {
             "mtls.transition.ackTimeout: must be a duration such as `500ms`, `30s`, `5m`, `24h` or `1h30m`",
         ],
     );
-    assert_violations(
-        "Mesh",
-        "mtls: {transition: {strategy: disableFirst, ackTimeout: 5m, offline: ignore, hold: retire}}",
-        &[],
-    );
+    for phase in Phase::ALL {
+        assert_violations(
+            "Mesh",
+            &format!(
+                "mtls: {{transition: {{strategy: disableFirst, ackTimeout: 5m, offline: ignore, hold: {phase}}}}}"
+            ),
+            &[],
+        );
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn port() -> impl Strategy<Value = NonZeroU16> {
 
 fn mesh() -> impl Strategy<Value = Resource> {
     let ca = prop_oneof![
-        Just(CaSpec::default()),
+        option::of(1..=65_535_u32).prop_map(|ordinal| CaSpec::Builtin { ordinal }),
         option::of(name()).prop_map(|name| CaSpec::Provided { name }),
     ];
     let transition = (
@@ -59,13 +59,7 @@ fn mesh() -> impl Strategy<Value = Resource> {
             (1..10_000_000_u64).prop_map(|ms| HumanDuration(std::time::Duration::from_millis(ms))),
         ),
         option::of(prop::sample::select(vec![Offline::Block, Offline::Ignore])),
-        option::of(prop::sample::select(vec![
-            Phase::Stage,
-            Phase::Propagate,
-            Phase::Activate,
-            Phase::Retire,
-            Phase::Done,
-        ])),
+        option::of(prop::sample::select(Phase::ALL.to_vec())),
     )
         .prop_map(
             |(strategy, ack_timeout, offline, hold)| TransitionSettings {

@@ -14,7 +14,8 @@ pub fn document(plan: &Plan) -> Value {
     let body = json!({
         "generation": plan.generation,
         "changes": plan.meshes.iter().flat_map(|mesh| &mesh.changes).map(change).collect::<Vec<_>>(),
-        "steps": plan.meshes.iter().flat_map(steps).collect::<Vec<_>>(),
+        "steps": plan.meshes.iter().flat_map(|mesh| steps(plan, mesh)).collect::<Vec<_>>(),
+        "transitions": plan.meshes.iter().filter_map(transition).collect::<Vec<_>>(),
         "authorization": plan.meshes.iter().flat_map(authorization).collect::<Vec<_>>(),
         "diagnostics": plan.diagnostics,
         "summary": plan.summary(),
@@ -59,17 +60,49 @@ fn change(change: &Change) -> Value {
     })
 }
 
-fn steps(mesh: &MeshPlan) -> impl Iterator<Item = Value> + '_ {
-    mesh.steps.iter().map(|step| {
+fn steps<'a>(plan: &Plan, mesh: &'a MeshPlan) -> impl Iterator<Item = Value> + use<'a> {
+    let due = plan.due(mesh);
+    mesh.steps.iter().enumerate().map(move |(index, step)| {
         json!({
             "id": mesh.step_id(step),
             "mesh": mesh.mesh,
             "kind": step.action.kind(),
             "summary": step.action.to_string(),
-            "waitsFor": step.waits_for.as_ref().map(ToString::to_string),
+            "waitsFor": step.gate_in_words(),
             "risk": step.risk,
+            "phase": step.phase,
+            "due": index < due,
         })
     })
+}
+
+fn transition(mesh: &MeshPlan) -> Option<Value> {
+    let outlook = mesh.outlook.as_ref()?;
+    let step_id = |number: u32| format!("{}/{number}", mesh.mesh);
+    Some(json!({
+        "mesh": mesh.mesh,
+        "from": outlook.from,
+        "to": outlook.to,
+        "strategy": outlook.strategy,
+        "hold": outlook.hold,
+        "plaintext": outlook.plaintext.map(|window| json!({
+            "opens": window.opens.map(step_id),
+            "since": window.since,
+            "closes": window.closes.map(step_id),
+        })),
+        "replaces": outlook.replaces,
+        "passedOver": outlook.passed_over.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "undrained": outlook.undrained.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "waiting": mesh.waiting.as_ref().map(|waiting| json!({
+            "phase": waiting.phase,
+            "for": (!waiting.gate.is_open()).then(|| waiting.gate.to_string()),
+            "held": waiting.held,
+            "awaited": waiting.awaited.iter().map(|awaited| json!({
+                "dataplane": awaited.dataplane.to_string(),
+                "reason": awaited.reason.to_string(),
+            })).collect::<Vec<_>>(),
+        })),
+    }))
 }
 
 fn authorization(mesh: &MeshPlan) -> impl Iterator<Item = Value> + '_ {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{field_changes, short};
+use super::{field_changes, new_gate, rule_changes, sentences, short, way};
 use crate::model::{count, printable};
 use crate::plan::{MeshPlan, Plan, Risk};
 
@@ -31,7 +31,9 @@ fn write(out: &mut String, plan: &Plan) -> fmt::Result {
             count(summary.steps, "step")
         )?;
     } else {
-        writeln!(out, "No changes.")?;
+        let runs = plan.meshes.iter().any(|mesh| mesh.outlook.is_some());
+        let goes_on = if runs { " A transition goes on." } else { "" };
+        writeln!(out, "No changes.{goes_on}")?;
     }
     if let Some(head) = &plan.head {
         write!(out, "\n{}", code(head))?;
@@ -62,15 +64,16 @@ fn write(out: &mut String, plan: &Plan) -> fmt::Result {
     }
     plan.meshes
         .iter()
-        .try_for_each(|mesh| write_mesh(out, mesh))
+        .try_for_each(|mesh| write_mesh(out, plan, mesh))
 }
 
-fn write_mesh(out: &mut String, mesh: &MeshPlan) -> fmt::Result {
+fn write_mesh(out: &mut String, plan: &Plan, mesh: &MeshPlan) -> fmt::Result {
     writeln!(out, "\n### Mesh `{}`\n", mesh.mesh)?;
     for blocked in &mesh.blocked {
         writeln!(out, "> **blocked** {}\n", escape(&blocked.to_string()))?;
     }
-    if !mesh.changes.is_empty() {
+    let rules = rule_changes(mesh);
+    if !mesh.changes.is_empty() || !rules.is_empty() {
         writeln!(out, "```diff")?;
         for change in &mesh.changes {
             let sign = match (&change.before, &change.after) {
@@ -85,24 +88,13 @@ fn write_mesh(out: &mut String, mesh: &MeshPlan) -> fmt::Result {
                 writeln!(out, "    {}", printable(&change))?;
             }
         }
+        for rule in &rules {
+            let (before, after) = (short(rule.before.as_ref()), short(rule.after.as_ref()));
+            writeln!(out, "! {}: {before} -> {after}", rule.field)?;
+        }
         writeln!(out, "```\n")?;
     }
-    if !mesh.steps.is_empty() {
-        writeln!(out, "| step | what | risk |\n|---|---|---|")?;
-    }
-    for step in &mesh.steps {
-        let risk = if step.risk == Risk::None {
-            String::new()
-        } else {
-            format!("**{}**", step.risk)
-        };
-        writeln!(
-            out,
-            "| {} | {} | {risk} |",
-            step.number,
-            escape(&step.action.to_string())
-        )?;
-    }
+    write_steps(out, plan, mesh)?;
     if !mesh.authorization.is_empty() {
         writeln!(
             out,
@@ -119,6 +111,60 @@ fn write_mesh(out: &mut String, mesh: &MeshPlan) -> fmt::Result {
             "| {source} | {destination} | {} | **{}** |",
             pair.before, pair.after
         )?;
+    }
+    Ok(())
+}
+
+fn write_steps(out: &mut String, plan: &Plan, mesh: &MeshPlan) -> fmt::Result {
+    if let Some(outlook) = &mesh.outlook {
+        let (strategy, way) = (outlook.strategy, escape(&way(outlook)));
+        writeln!(out, "Transition, strategy {strategy}: **{way}**.\n")?;
+    }
+    for (subject, sentence) in sentences(mesh) {
+        writeln!(out, "> **{subject}:** {}\n", escape(&sentence))?;
+    }
+    let due = plan.due(mesh);
+    for (index, step) in mesh.steps.iter().enumerate() {
+        match index {
+            _ if index == due => writeln!(
+                out,
+                "{}**Then, each when what it waits for has come:**\n\n\
+                 | step | phase | what | waits for | risk |\n|---|---|---|---|---|",
+                if index > 0 { "\n" } else { "" }
+            )?,
+            0 if due < mesh.steps.len() => writeln!(
+                out,
+                "**At once:**\n\n| step | phase | what | risk |\n|---|---|---|---|"
+            )?,
+            0 => writeln!(out, "| step | phase | what | risk |\n|---|---|---|---|")?,
+            _ => {}
+        }
+        let phase = step.phase.map(|phase| phase.to_string());
+        let gate = new_gate(mesh, index).unwrap_or_default();
+        let gate = if index < due {
+            String::new()
+        } else {
+            format!(" {} |", escape(&gate))
+        };
+        let risk = match step.risk {
+            Risk::None => String::new(),
+            risk => format!("**{risk}**"),
+        };
+        writeln!(
+            out,
+            "| {} | {} | {} |{gate} {risk} |",
+            step.number,
+            phase.unwrap_or_default(),
+            escape(&step.action.to_string())
+        )?;
+    }
+    let Some(waiting) = mesh.waiting.as_ref().filter(|it| !it.awaited.is_empty()) else {
+        return Ok(());
+    };
+    writeln!(out, "\nAwaited before {}:\n", waiting.phase)?;
+    for awaited in &waiting.awaited {
+        let (dataplane, reason) = (code(&awaited.dataplane), awaited.reason.to_string());
+        writeln!(out, "- {dataplane} {}", escape(&reason))?;
     }
     Ok(())
 }

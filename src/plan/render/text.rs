@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{field_changes, short};
+use super::{FieldChange, field_changes, new_gate, rule_changes, sentences, short, way};
 use crate::model::{Location, count, printable};
-use crate::plan::{Change, MeshPlan, Plan, Risk, Verdict};
+use crate::plan::{Change, MeshPlan, Plan, Risk, Step, Verdict};
 
 const GREEN: &str = "\u{1b}[32m";
 const RED: &str = "\u{1b}[31m";
@@ -43,7 +43,11 @@ impl Text<'_> {
         }
         let summary = plan.summary();
         writeln!(out)?;
-        if plan.has_changes() || summary.steps > 0 {
+        let runs = plan.meshes.iter().any(|mesh| mesh.outlook.is_some());
+        if !plan.has_changes() && runs {
+            let steps = count(summary.steps, "step");
+            writeln!(out, "No changes. A transition goes on: {steps} to its end.")
+        } else if plan.has_changes() || summary.steps > 0 {
             writeln!(
                 out,
                 "Plan: {} to create, {} to update, {} to delete, in {}.",
@@ -66,24 +70,16 @@ impl Text<'_> {
         for change in &mesh.changes {
             self.change(out, change)?;
         }
-        if !mesh.steps.is_empty() {
-            writeln!(out, "  Steps:")?;
+        for change in rule_changes(mesh) {
+            let FieldChange { field, .. } = &change;
+            let (before, after) = (short(change.before.as_ref()), short(change.after.as_ref()));
+            writeln!(
+                out,
+                "  {} {field}: {before} -> {after}",
+                self.paint(YELLOW, "~")
+            )?;
         }
-        for step in &mesh.steps {
-            write!(out, "    {}. {}", step.number, shown(&step.action))?;
-            if let Some(blocked) = &step.waits_for {
-                write!(out, " (waits: {blocked})")?;
-            }
-            if step.risk > Risk::None {
-                let color = if step.risk == Risk::Disruptive {
-                    YELLOW
-                } else {
-                    RED
-                };
-                write!(out, "  {}", self.paint(color, &format!("[{}]", step.risk)))?;
-            }
-            writeln!(out)?;
-        }
+        self.steps(out, mesh)?;
         if !mesh.authorization.is_empty() {
             writeln!(out, "  Authorization:")?;
         }
@@ -105,6 +101,61 @@ impl Text<'_> {
             writeln!(out, "  {}: {blocked}", self.paint(RED, "Blocked"))?;
         }
         Ok(())
+    }
+
+    fn steps(&self, out: &mut String, mesh: &MeshPlan) -> fmt::Result {
+        if let Some(outlook) = &mesh.outlook {
+            let strategy = outlook.strategy;
+            writeln!(out, "  Transition, strategy {strategy}: {}", way(outlook))?;
+        }
+        for (subject, sentence) in sentences(mesh) {
+            let color = if subject == "Plaintext" { RED } else { YELLOW };
+            writeln!(out, "    {}: {sentence}", self.paint(color, subject))?;
+        }
+        let due = self.plan.due(mesh);
+        for (index, step) in mesh.steps.iter().enumerate() {
+            match index {
+                0 if due == mesh.steps.len() => writeln!(out, "  Steps:")?,
+                0 if due > 0 => writeln!(out, "  Steps at once:")?,
+                _ => {}
+            }
+            if index == due {
+                writeln!(
+                    out,
+                    "  Steps that follow, each when what it waits for has come:"
+                )?;
+            }
+            self.step(out, mesh, index, step)?;
+        }
+        let Some(waiting) = mesh.waiting.as_ref().filter(|it| !it.awaited.is_empty()) else {
+            return Ok(());
+        };
+        writeln!(out, "  Awaited before {}:", waiting.phase)?;
+        for awaited in &waiting.awaited {
+            writeln!(out, "    {} {}", awaited.dataplane, shown(&awaited.reason))?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, out: &mut String, mesh: &MeshPlan, index: usize, step: &Step) -> fmt::Result {
+        write!(out, "    {}. ", step.number)?;
+        if let Some(phase) = step.phase {
+            write!(out, "{phase}: ")?;
+        }
+        write!(out, "{}", shown(&step.action))?;
+        if step.risk > Risk::None {
+            let color = if step.risk == Risk::Disruptive {
+                YELLOW
+            } else {
+                RED
+            };
+            write!(out, "  {}", self.paint(color, &format!("[{}]", step.risk)))?;
+        }
+        writeln!(out)?;
+        match new_gate(mesh, index) {
+            Some(gate) => writeln!(out, "         waits for {gate}"),
+            None => Ok(()),
+        }
     }
 
     fn change(&self, out: &mut String, change: &Change) -> fmt::Result {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::EvidenceBoard;
 use super::record::{self, MAX_REJECTED, Unsaved};
+use super::streams::{Parts, Shown};
+use super::{Entry, EvidenceBoard};
 use crate::clock;
-use crate::model::{DataplaneId, Timestamp};
-use crate::xds::resource::{Editions, Resource, ResourceType};
+use crate::model::{DataplaneId, Marks, Part, Timestamp};
+use crate::xds::resource::{Editions, Proof, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
 /// One open stream of a proxy.
@@ -18,6 +19,7 @@ pub struct Connection {
     board: Arc<EvidenceBoard>,
     dataplane: DataplaneId,
     mended: watch::Receiver<u64>,
+    shown: Shown,
 }
 
 impl Connection {
@@ -25,11 +27,13 @@ impl Connection {
         board: Arc<EvidenceBoard>,
         dataplane: DataplaneId,
         mended: watch::Receiver<u64>,
+        shown: Shown,
     ) -> Self {
         Self {
             board,
             dataplane,
             mended,
+            shown,
         }
     }
 
@@ -62,14 +66,22 @@ impl Connection {
             .collect()
     }
 
-    /// The secrets of which the proxy rejected something last.
+    /// The secrets and the other types of which the proxy rejected something
+    /// last, or may have.
     #[must_use]
     pub fn distrusted(&self) -> BTreeSet<String> {
-        self.board
-            .lock()
-            .get(&self.dataplane)
-            .map(|entry| entry.evidence.rejected.keys().cloned().collect())
-            .unwrap_or_default()
+        let entries = self.board.lock();
+        let Some(entry) = entries.get(&self.dataplane) else {
+            return BTreeSet::new();
+        };
+        let evidence = &entry.evidence;
+        let unanswered = entry.streams.unanswered(self.shown.id);
+        (evidence.rejected.keys())
+            .chain(&evidence.refused)
+            .chain(&evidence.doubted)
+            .cloned()
+            .chain(unanswered.map(|part| record::name(part).to_owned()))
+            .collect()
     }
 
     /// Notes that the proxy accepted a secret. Returns whether that proves
@@ -116,6 +128,128 @@ impl Connection {
     }
 }
 
+/// What it is told, what it asks for and what it proves.
+impl Connection {
+    /// Notes that the stream is told nothing older than this from now on.
+    pub fn offered(&mut self, marks: Marks, now: Timestamp) {
+        if self.shown.offered != marks {
+            self.shown.offered = marks;
+            self.show(now);
+        }
+    }
+
+    /// Notes what the proxy subscribes to on this stream. Before it is sent any of it.
+    pub fn asks(&mut self, parts: Parts, now: Timestamp) {
+        if self.shown.asks != parts {
+            self.shown.asks = parts;
+            self.show(now);
+        }
+    }
+
+    /// Whether the stream has proven a part at this mark or a later one.
+    #[must_use]
+    pub fn has_proven(&self, part: Part, mark: u64) -> bool {
+        self.shown.has_proven(part, mark)
+    }
+
+    /// Notes that the proxy uses, of this part, what is told under this mark,
+    /// as far as this stream can say.
+    pub fn proves(&mut self, part: Part, mark: u64, now: Timestamp) {
+        if !self.has_proven(part, mark) {
+            self.shown.proven[part as usize] = Some(mark);
+            self.show(now);
+        }
+    }
+
+    fn show(&self, now: Timestamp) {
+        self.board.update(&self.dataplane, |entry| {
+            let Entry {
+                evidence, streams, ..
+            } = entry;
+            (streams.show(&self.shown, Arc::make_mut(evidence), now), ())
+        });
+    }
+
+    /// Notes how long the proxy's replaced filter chains keep their
+    /// connections, in seconds; `None` where it does not say.
+    pub fn drains(&self, seconds: Option<u32>) {
+        self.board.update(&self.dataplane, |entry| {
+            if entry.evidence.drain_seconds == seconds {
+                return (Unsaved::Nothing, ());
+            }
+            Arc::make_mut(&mut entry.evidence).drain_seconds = seconds;
+            (Unsaved::Evidence, ())
+        });
+    }
+
+    /// Notes that the proxy is about to be sent resources of a type.
+    pub fn sends(&mut self, kind: ResourceType, resources: &[Arc<Resource>], now: Timestamp) {
+        for part in parts(kind, resources) {
+            self.shown.unanswered.set(part, true);
+        }
+        self.board.update(&self.dataplane, |entry| {
+            let Entry {
+                evidence, streams, ..
+            } = entry;
+            let evidence = Arc::make_mut(evidence);
+            let mut unsaved = streams.show(&self.shown, evidence, now);
+            for part in parts(kind, resources) {
+                if streams.unanswered(self.shown.id).any(|it| it == part) {
+                    // That stream may have broken without a word.
+                    record::doubt(evidence, part);
+                    unsaved = Unsaved::Evidence;
+                }
+            }
+            for resource in resources {
+                if let Some(Proof::Holds(_, not_after)) = resource.proof()
+                    && record::hand_out(evidence, not_after)
+                {
+                    unsaved = Unsaved::Evidence;
+                }
+            }
+            (unsaved, ())
+        });
+    }
+
+    /// Notes that the proxy answered to resources of a type that it was sent.
+    pub fn answers(&mut self, kind: ResourceType, resources: &[Arc<Resource>], now: Timestamp) {
+        for part in parts(kind, resources) {
+            self.shown.unanswered.set(part, false);
+        }
+        self.show(now);
+    }
+
+    /// Notes that the dataplane was deleted.
+    pub fn is_gone(&self) {
+        self.board.forget(&self.dataplane);
+    }
+
+    /// Whether the store knows that the proxy is connected. If not, it is
+    /// asked to hurry: [`Connection::written`] changes when it may know more.
+    #[must_use]
+    pub fn is_on_record(&self) -> bool {
+        let entries = self.board.lock();
+        let entry = entries.get(&self.dataplane);
+        let is_on_record = entry.is_none_or(|entry| entry.is_on_record);
+        drop(entries);
+        if !is_on_record {
+            self.board.hurry.notify_one();
+        }
+        is_on_record
+    }
+
+    /// Changes whenever the store has got something.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.board.written.subscribe()
+    }
+}
+
+fn parts(kind: ResourceType, resources: &[Arc<Resource>]) -> impl Iterator<Item = Part> {
+    let secrets = resources.iter().filter_map(|it| record::part(it));
+    record::part_of(kind).into_iter().chain(secrets)
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         {
@@ -123,13 +257,14 @@ impl Drop for Connection {
             let Some(entry) = entries.get_mut(&self.dataplane) else {
                 return;
             };
-            entry.streams = entry.streams.saturating_sub(1);
-            if entry.streams > 0 {
-                return;
+            let now = clock::now();
+            let evidence = Arc::make_mut(&mut entry.evidence);
+            entry.unsaved = Unsaved::Evidence;
+            entry.streams.end(self.shown.id, evidence, now);
+            if entry.streams.is_empty() {
+                record::leave(evidence, now);
+                entry.is_on_record = false;
             }
-            let evidence = entry.change(Unsaved::Evidence);
-            evidence.connected_since = None;
-            evidence.seen = clock::now();
         }
         self.board.changed();
     }

@@ -1,7 +1,9 @@
 //! What an answer of a proxy changes in its evidence. Pure.
 
-use crate::model::{Nack, ProxyEvidence, Timestamp};
-use crate::xds::resource::{Proof, Resource, ResourceType};
+use std::time::Duration;
+
+use crate::model::{Marks, Nack, Part, ProxyEvidence, Timestamp};
+use crate::xds::resource::{IDENTITY_CERT, MESH_CA, Proof, Resource, ResourceType};
 
 /// The longest message of a proxy that is kept, in bytes.
 pub(super) const MAX_MESSAGE: usize = 1024;
@@ -46,6 +48,11 @@ pub(super) fn accept(evidence: &mut ProxyEvidence, resource: &Resource, now: Tim
     if rejected.is_some_and(|versions| versions.contains(&resource.version)) {
         return false;
     }
+    if evidence.doubted.remove(&*resource.name) {
+        // These may be the bytes that it rejected unheard. Others will tell.
+        note_rejected(evidence, resource);
+        return false;
+    }
     evidence.rejected.remove(&*resource.name);
     heal(evidence, &resource.name);
     let version = resource.version.to_string();
@@ -74,6 +81,10 @@ pub(super) fn reject(
     now: Timestamp,
 ) {
     note_nack(evidence, &resource.name, message, now);
+    note_rejected(evidence, resource);
+}
+
+fn note_rejected(evidence: &mut ProxyEvidence, resource: &Resource) {
     let versions = evidence
         .rejected
         .entry((*resource.name).to_owned())
@@ -86,6 +97,73 @@ pub(super) fn reject(
     }
 }
 
+/// Notes that a proxy may have rejected a part unheard.
+pub(super) fn doubt(evidence: &mut ProxyEvidence, part: Part) {
+    evidence.doubted.insert(name(part).to_owned());
+}
+
+/// The part that a resource belongs to.
+pub(super) fn part(resource: &Resource) -> Option<Part> {
+    match (resource.kind, resource.proof()) {
+        (_, Some(Proof::Trusts(..))) => Some(Part::Bundle),
+        (_, Some(Proof::Holds(..))) => Some(Part::Leaf),
+        (kind, None) => part_of(kind),
+    }
+}
+
+/// The part that a type is.
+pub(super) fn part_of(kind: ResourceType) -> Option<Part> {
+    match kind {
+        ResourceType::Listener => Some(Part::Inbounds),
+        ResourceType::Cluster => Some(Part::Outbounds),
+        ResourceType::Secret | ResourceType::Endpoints | ResourceType::Route => None,
+    }
+}
+
+/// The name of the secret or of the type that a part is.
+pub(super) fn name(part: Part) -> &'static str {
+    match part {
+        Part::Bundle => MESH_CA,
+        Part::Leaf => IDENTITY_CERT,
+        Part::Inbounds => ResourceType::Listener.name(),
+        Part::Outbounds => ResourceType::Cluster.name(),
+    }
+}
+
+/// Notes what the mesh of a proxy has been told at most. Trust bundles differ
+/// whenever their marks do, so a proxy that acknowledged this one was not sent
+/// another since.
+pub(super) fn compare(evidence: &mut ProxyEvidence, marks: Marks) -> bool {
+    evidence.has_acknowledged(Part::Bundle, marks.bundle) && evidence.doubted.remove(MESH_CA)
+}
+
+/// Notes that a proxy is sent this leaf.
+pub(super) fn hand_out(evidence: &mut ProxyEvidence, leaf_not_after: Timestamp) -> bool {
+    let is_longer = evidence.held_until.is_none_or(|end| end < leaf_not_after);
+    if is_longer {
+        evidence.held_until = Some(leaf_not_after);
+    }
+    is_longer
+}
+
+/// Notes that the last stream has ended.
+pub(super) fn leave(evidence: &mut ProxyEvidence, now: Timestamp) {
+    evidence.connected_since = None;
+    evidence.left = Some(now);
+    evidence.seen = now;
+    evidence.held_until = evidence.held_until.max(evidence.leaf_not_after);
+}
+
+/// Notes that the instance of the control plane ended that the proxy was
+/// connected to, and with it what it knew. The leaves of the next one are others.
+pub(super) fn orphan(evidence: &mut ProxyEvidence, leaf_lifetime: Duration, now: Timestamp) {
+    let seen = evidence.seen;
+    leave(evidence, now);
+    evidence.seen = seen;
+    hand_out(evidence, now + leaf_lifetime);
+    doubt(evidence, Part::Bundle);
+}
+
 /// Notes an acknowledged version of a type that holds no secrets.
 pub(super) fn acknowledge(
     evidence: &mut ProxyEvidence,
@@ -95,7 +173,8 @@ pub(super) fn acknowledge(
 ) -> Unsaved {
     evidence.seen = now;
     let was_refused = evidence.refused.remove(kind.name());
-    let healed = heal(evidence, kind.name()) || was_refused;
+    let was_doubted = evidence.doubted.remove(kind.name());
+    let healed = heal(evidence, kind.name()) || was_refused || was_doubted;
     let version = cut(version, MAX_VERSION);
     let known = evidence.versions.get(kind.name());
     let is_new = known.is_none_or(|known| known != version);

@@ -10,6 +10,9 @@ use crate::xds::resource::Resource;
 use crate::xds::snapshot::Snapshot;
 
 mod insight;
+mod marks;
+
+const DAY: Duration = Duration::from_hours(24);
 
 fn ca(content: &str) -> Resource {
     Resource::mesh_ca(bundle(content))
@@ -142,6 +145,8 @@ fn what_was_rejected_is_known_after_a_restart() {
     let second = Arc::new(EvidenceBoard::restore(
         [(web.clone(), evidence)].into(),
         "cp",
+        DAY,
+        at(3),
     ));
     assert_eq!(second.of(&web).unwrap().connected_since, None);
     let stream = connect(&second, web, at(3));
@@ -166,17 +171,15 @@ fn messages_and_rejections_are_bounded() {
 }
 
 #[test]
-fn who_is_gone_is_forgotten_when_its_leaf_has_ended() {
+fn who_is_gone_is_forgotten_once_it_has_left() {
     let board = board();
     let (web, idle, here) = (dataplane("web"), dataplane("idle"), dataplane("here"));
     connect(&board, web.clone(), at(1)).accepted(&id("a"), at(1));
     drop(connect(&board, idle.clone(), at(1)));
     let stream = connect(&board, here.clone(), at(1));
-    board.forget_gone(|_| false, at(999));
-    assert!(board.of(&web).is_some(), "its leaf is still valid");
-    assert!(board.of(&idle).is_none());
-    board.forget_gone(|_| false, at(1000));
-    assert!(board.of(&web).is_none());
+    board.forget_gone(|id| *id == idle);
+    assert!(board.of(&web).is_none(), "its leaf is of no account");
+    assert!(board.of(&idle).is_some(), "it exists");
     assert!(board.of(&here).is_some(), "it is connected");
     board.forget(&here);
     assert!(board.of(&here).unwrap().connected_since.is_some());

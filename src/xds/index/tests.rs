@@ -1,15 +1,16 @@
+mod pacing;
 mod waking;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::ca::{self, LeafKey};
+use crate::ca::{self, Issuing, LeafKey};
 use crate::clock;
-use crate::model::{AuthorityState, Current, Generation};
+use crate::model::{AuthorityState, Current, Generation, Posture};
 use crate::xds::fixtures::changes::put;
 
 /// A mesh with one authority and the dataplanes `web` and `api`.
@@ -18,6 +19,7 @@ fn mesh(name: &str) -> (MeshState, Signer) {
     let mut state = MeshState::absent(mesh_name.clone());
     let (mut authority, key) = ca::create_builtin(&mesh_name, 1, clock::now()).unwrap();
     authority.state = AuthorityState::Active;
+    state.progress.posture = Posture::Strict;
     let signer = Signer::new(&authority, &key).unwrap();
     state.authorities.insert(authority.id, authority);
     put(
@@ -48,13 +50,19 @@ struct Case {
     index: Index,
     state: watch::Sender<Arc<Serving>>,
     current: BTreeMap<MeshName, Arc<MeshState>>,
+    /// How many wait for another leaf.
+    waiting: Gauge,
 }
 
 impl Case {
     fn new() -> Self {
+        Self::with(Issuing::default())
+    }
+
+    fn with(issuing: Issuing) -> Self {
         let (one, first) = mesh("one");
         let (two, second) = mesh("two");
-        let case = Self::of([one, two]);
+        let case = Self::issuing([one, two], issuing);
         case.state.send_modify(|serving| {
             let signers = [first, second].map(|signer| (signer.id(), Arc::new(signer)));
             Arc::make_mut(serving).signers.extend(signers);
@@ -64,6 +72,10 @@ impl Case {
 
     /// These meshes, and nobody to sign.
     fn of<const N: usize>(meshes: [MeshState; N]) -> Self {
+        Self::issuing(meshes, Issuing::default())
+    }
+
+    fn issuing<const N: usize>(meshes: [MeshState; N], issuing: Issuing) -> Self {
         let meshes = meshes.map(|mesh| (mesh.name.clone(), Arc::new(mesh)));
         let current = BTreeMap::from(meshes);
         let serving = Serving {
@@ -75,12 +87,14 @@ impl Case {
         };
         let (state, watch) = watch::channel(Arc::new(serving));
         let rng = StdRng::seed_from_u64(1);
-        let leaves = LeafCache::new(Duration::from_hours(24), LeafKey::EcP256, rng);
+        let waiting = Gauge::default();
+        let leaves = LeafCache::new(issuing, LeafKey::EcP256, rng, waiting.clone());
         let index = Index::new(watch, Arc::new(leaves));
         Self {
             index,
             state,
             current,
+            waiting,
         }
     }
 

@@ -24,7 +24,15 @@ impl Case {
             issuer: authority.id,
         };
         Self {
-            cache: LeafCache::new(lifetime, key, StdRng::seed_from_u64(1)),
+            cache: LeafCache::new(
+                Issuing {
+                    leaf_lifetime: lifetime,
+                    ..Issuing::default()
+                },
+                key,
+                StdRng::seed_from_u64(1),
+                Gauge::default(),
+            ),
             signer: Arc::new(Signer::new(&authority, &private_key).unwrap()),
             spec,
         }

@@ -1,11 +1,16 @@
 //! Who is calling: the token in the metadata and the node in the first message.
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::google::protobuf::value::Kind;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::dataplane::bootstrap;
 use crate::model::{DataplaneId, Timestamp};
 use crate::token::{Claims, Keyring};
+
+/// A drain time that is longer than this is nonsense, in seconds.
+const MAX_DRAIN: f64 = 7.0 * 24.0 * 3600.0;
 
 const HEADER: &str = "authorization";
 const SCHEME: &str = "bearer ";
@@ -60,4 +65,54 @@ pub(in crate::xds) fn authorize(
         )));
     }
     Ok(dataplane)
+}
+
+/// How long the replaced filter chains of a node keep their connections, in
+/// seconds, where it says so.
+pub(in crate::xds) fn drain_seconds(node: Option<&Node>) -> Option<u32> {
+    let fields = &node?.metadata.as_ref()?.fields;
+    let Some(Kind::NumberValue(seconds)) = fields.get(bootstrap::DRAIN_METADATA)?.kind else {
+        return None;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is within the bounds"
+    )]
+    (0.0..=MAX_DRAIN)
+        .contains(&seconds)
+        .then_some(seconds.ceil() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf::{Struct, Value};
+
+    use super::*;
+
+    fn node(value: Option<Kind>) -> Node {
+        let value = (bootstrap::DRAIN_METADATA.to_owned(), Value { kind: value });
+        Node {
+            metadata: Some(Struct {
+                fields: [value].into(),
+            }),
+            ..Node::default()
+        }
+    }
+
+    #[test]
+    fn a_drain_time_is_read_and_nonsense_is_none() {
+        let read = |value| drain_seconds(Some(&node(Some(value))));
+        assert_eq!(read(Kind::NumberValue(10.0)), Some(10));
+        assert_eq!(read(Kind::NumberValue(0.0)), Some(0));
+        assert_eq!(read(Kind::NumberValue(0.2)), Some(1), "no less than it is");
+        assert_eq!(read(Kind::NumberValue(MAX_DRAIN)), Some(604_800));
+        for nonsense in [-1.0, MAX_DRAIN + 1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(read(Kind::NumberValue(nonsense)), None, "{nonsense}");
+        }
+        assert_eq!(read(Kind::StringValue("10".to_owned())), None);
+        assert_eq!(drain_seconds(Some(&node(None))), None);
+        assert_eq!(drain_seconds(Some(&Node::default())), None);
+        assert_eq!(drain_seconds(None), None);
+    }
 }

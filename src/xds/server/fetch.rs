@@ -11,7 +11,8 @@ use crate::xds::index::Feed;
 use crate::xds::resource::ResourceType;
 use crate::xds::to_envoy::pack;
 
-/// Answers one fetch. It is no evidence: nothing acknowledges it.
+/// Answers one fetch. It is no evidence that the proxy uses anything: nothing
+/// acknowledges it. But whoever fetched a leaf may hold it.
 pub(super) async fn run(
     xds: &Xds,
     request: Request<DiscoveryRequest>,
@@ -42,6 +43,16 @@ pub(super) async fn run(
         .iter()
         .filter(|resource| names.iter().any(|name| **name == *resource.name))
         .collect();
+    let mut connection = (xds.evidence).connect(dataplane, claims.expires_at, clock::now());
+    let on_record = async {
+        let mut written = connection.written();
+        while !connection.is_on_record() && written.changed().await.is_ok() {}
+    };
+    // Out of reach, the store holds nothing up.
+    let _ = tokio::time::timeout(stream::RECORDING, on_record).await;
+    let given: Vec<_> = resources.iter().map(|it| (*it).clone()).collect();
+    connection.sends(ResourceType::Secret, &given, clock::now());
+    connection.answers(ResourceType::Secret, &given, clock::now());
     let versions = resources
         .iter()
         .map(|resource| resource.version.as_bytes().as_slice());

@@ -11,20 +11,20 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
+use super::conversation::{Conversation, Heard, Todo};
 use super::protocol::{Protocol, Service};
 use super::{FIRST_MESSAGE, Xds, auth};
 use crate::clock;
-use crate::model::{DataplaneId, Digest};
+use crate::model::DataplaneId;
 use crate::token::Claims;
-use crate::xds::evidence::Connection;
 use crate::xds::index::Feed;
 use crate::xds::metrics::{StreamLabel, TypeLabel, XdsMetrics};
-use crate::xds::resource::{Editions, Resource, ResourceType};
-use crate::xds::session::{Next, Session, Verdict};
-use crate::xds::snapshot::Snapshot;
+use crate::xds::resource::{Resource, ResourceType};
 
 /// How long a response waits for the answer to the one before it.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long secrets wait until the store knows that its proxy is connected.
+pub(super) const RECORDING: Duration = Duration::from_secs(1);
 /// The longest sleep: the clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
@@ -49,18 +49,16 @@ pub(super) async fn run<P: Protocol>(
         .map_err(|error| Status::not_found(error.to_string()))?;
 
     let connection = (xds.evidence).connect(dataplane.clone(), claims.expires_at, clock::now());
+    connection.drains(auth::drain_seconds(P::node(&first)));
     let _open = OpenStream::new(&xds.metrics, service, P::NAME);
     let name = service.name();
     tracing::info!(%dataplane, service = name, protocol = P::NAME, "stream opened");
     let stream = Stream::<P> {
         xds,
         service,
-        session: Session::new(connection.distrusted()),
-        connection,
+        conversation: Conversation::new(connection),
+        recording: Recording::Unneeded,
         dataplane: dataplane.clone(),
-        published: None,
-        editions: Editions::new(),
-        snapshot: Arc::default(),
     };
     let feed = subscription.feed();
     let result = stream.serve(claims, first, inbound, items, feed).await;
@@ -85,14 +83,22 @@ async fn first_message<T>(inbound: &mut Streaming<T>) -> Result<Box<T>, Status> 
 struct Stream<'a, P: Protocol> {
     xds: &'a Xds,
     service: Service,
-    session: Session<P::Variant>,
-    connection: Connection,
+    conversation: Conversation<P::Variant>,
+    recording: Recording,
     dataplane: DataplaneId,
-    /// What all streams of the proxy see.
-    published: Option<Arc<Snapshot>>,
-    editions: Editions,
-    /// The same in these editions.
-    snapshot: Arc<Snapshot>,
+}
+
+/// Whether the store knows that the proxy is connected. It has to before the
+/// proxy is given secrets: no crash may lose that it may hold some, or may
+/// have rejected some unheard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recording {
+    /// It has not asked for secrets.
+    Unneeded,
+    /// It asked, and waits no longer than this.
+    Awaited(Instant),
+    /// It does, or it is out of reach.
+    Done,
 }
 
 impl<P: Protocol> Stream<'_, P> {
@@ -105,7 +111,8 @@ impl<P: Protocol> Stream<'_, P> {
         mut feed: watch::Receiver<Feed>,
     ) -> Result<(), Status> {
         let mut tokens = self.xds.tokens.changes();
-        let mut mended = self.connection.mended();
+        let mut mended = self.conversation.connection().mended();
+        let mut written = self.conversation.connection().written();
         self.receive(&first)?;
         // Envoy's says all that it is built of, about 57 KB.
         drop(first);
@@ -117,25 +124,26 @@ impl<P: Protocol> Stream<'_, P> {
             let left = self.time_left(&claims)?;
             // The newest snapshot becomes a response when there is room for
             // one: a proxy that does not read costs one response and no more.
-            if self.published.is_some()
+            if self.conversation.is_ready()
+                && !matches!(self.recording, Recording::Awaited(_))
                 && let Some(permit) = room.take()
             {
-                match self.session.next(&self.snapshot) {
-                    Next::Send(response) => {
+                match self.conversation.next(clock::now()) {
+                    Todo::Send(response) => {
                         count(&self.xds.metrics.responses, response.kind);
                         permit.send(Box::new(P::encode(response)));
                         silent_at = None;
                         continue;
                     }
-                    Next::Holds(held) => {
-                        self.accepted(held.kind, &held.version, &held.resources);
+                    Todo::Note(heard) => {
+                        self.note(&heard);
                         room = Some(permit);
                         continue;
                     }
-                    Next::AwaitVerdict => {
+                    Todo::AwaitVerdict => {
                         silent_at.get_or_insert_with(|| Instant::now() + PATIENCE);
                     }
-                    Next::Nothing => silent_at = None,
+                    Todo::Nothing => silent_at = None,
                 }
                 room = Some(permit);
             }
@@ -155,7 +163,22 @@ impl<P: Protocol> Stream<'_, P> {
                     if changed.is_err() {
                         return Err(stopping());
                     }
-                    self.try_again();
+                    self.conversation.try_again();
+                }
+                changed = written.changed(), if self.recording.deadline().is_some() => {
+                    if changed.is_err() {
+                        return Err(stopping());
+                    }
+                    self.look_for_record();
+                }
+                () = until(self.recording.deadline()) => {
+                    tracing::warn!(
+                        dataplane = %self.dataplane,
+                        waited_seconds = RECORDING.as_secs(),
+                        "the store does not know yet that the proxy is connected; \
+                         it is given secrets all the same"
+                    );
+                    self.recording = Recording::Done;
                 }
                 permit = items.clone().reserve_owned(), if room.is_none() => match permit {
                     Ok(permit) => room = Some(permit),
@@ -169,7 +192,7 @@ impl<P: Protocol> Stream<'_, P> {
                     Err(_) => return Ok(()),
                 },
                 () = until(silent_at) => {
-                    self.session.on_silence();
+                    self.conversation.on_silence();
                     silent_at = None;
                 }
             }
@@ -193,101 +216,83 @@ impl<P: Protocol> Stream<'_, P> {
     /// Takes in a request.
     fn receive(&mut self, request: &P::Request) -> Result<(), Status> {
         let kind = self.service.check::<P>(request)?;
-        match self.session.on_request(kind, request) {
-            Some(Verdict::Accepted {
+        let conversation = &mut self.conversation;
+        if let Some(heard) = conversation.on_request(kind, request, clock::now()) {
+            self.note(&heard);
+        }
+        if self.recording == Recording::Unneeded && self.conversation.asks_for_secrets() {
+            self.recording = Recording::Awaited(Instant::now() + RECORDING);
+            self.look_for_record();
+        }
+        let subscribed = self.conversation.subscribed();
+        self.service.check_number(subscribed)
+    }
+
+    fn look_for_record(&mut self) {
+        if self.conversation.connection().is_on_record() {
+            self.recording = Recording::Done;
+        }
+    }
+
+    /// Counts and logs what the proxy said.
+    fn note(&self, heard: &Heard) {
+        match heard {
+            Heard::Accepted {
                 kind,
                 version,
                 resources,
-            }) => self.accepted(kind, &version, &resources),
-            Some(Verdict::Rejected {
+                proves,
+            } => {
+                count(&self.xds.metrics.acks, *kind);
+                tracing::debug!(
+                    dataplane = %self.dataplane,
+                    r#type = kind.name(),
+                    names = names(resources),
+                    version,
+                    proves,
+                    "resources accepted"
+                );
+            }
+            Heard::Rejected {
                 kind,
                 version,
                 resources,
                 message,
-            }) => self.rejected(kind, &version, &resources, &message),
-            None => {}
-        }
-        self.service.check_number(self.session.subscribed())
-    }
-
-    fn accepted(&self, kind: ResourceType, version: &str, resources: &[Arc<Resource>]) {
-        count(&self.xds.metrics.acks, kind);
-        let now = clock::now();
-        let mut proves = true;
-        if kind == ResourceType::Secret {
-            for secret in resources {
-                proves &= self.connection.accepted(secret, now);
+            } => {
+                count(&self.xds.metrics.nacks, *kind);
+                tracing::warn!(
+                    dataplane = %self.dataplane,
+                    r#type = kind.name(),
+                    names = names(resources),
+                    version,
+                    message = &message[..message.floor_char_boundary(1024)],
+                    "resources rejected"
+                );
             }
-        } else {
-            self.connection.acknowledged(kind, version, now);
         }
-        tracing::debug!(
-            dataplane = %self.dataplane,
-            r#type = kind.name(),
-            names = names(resources),
-            version,
-            proves,
-            "resources accepted"
-        );
-    }
-
-    fn rejected(
-        &self,
-        kind: ResourceType,
-        version: &str,
-        resources: &[Arc<Resource>],
-        message: &str,
-    ) {
-        count(&self.xds.metrics.nacks, kind);
-        let now = clock::now();
-        if kind == ResourceType::Secret {
-            for secret in resources {
-                self.connection.rejected(secret, message, now);
-            }
-        } else {
-            self.connection.refused(kind, message, now);
-        }
-        tracing::warn!(
-            dataplane = %self.dataplane,
-            r#type = kind.name(),
-            names = names(resources),
-            version,
-            message = &message[..message.floor_char_boundary(1024)],
-            "resources rejected"
-        );
     }
 
     /// Looks at what the proxy is to be told now.
     fn look(&mut self, feed: &mut watch::Receiver<Feed>) -> Result<(), Status> {
         match &*feed.borrow_and_update() {
             Feed::Pending => {}
-            Feed::Ready(snapshot) => {
-                let first = self.published.replace(snapshot.clone()).is_none();
-                if first {
-                    self.try_again();
-                } else {
-                    self.snapshot = snapshot.in_editions(&self.editions);
-                }
+            Feed::Ready(snapshot) => self.conversation.on_snapshot(snapshot, clock::now()),
+            Feed::Gone => {
+                self.conversation.connection().is_gone();
+                return Err(deleted(&self.dataplane));
             }
-            Feed::Gone => return Err(deleted(&self.dataplane)),
         }
         Ok(())
     }
+}
 
-    /// Takes another edition of what the proxy has rejected. At the start of a
-    /// stream and when another secret was mended, not after a rejection: that
-    /// would be a spin.
-    fn try_again(&mut self) {
-        let Some(published) = &self.published else {
-            return;
-        };
-        let published_now = |version: &Digest| {
-            let mut resources = published.of(ResourceType::Secret).iter();
-            resources.any(|resource| resource.version == *version)
-        };
-        self.editions.retain(|version, _| published_now(version));
-        self.editions.extend(self.connection.untried(published));
-        self.snapshot = published.in_editions(&self.editions);
+impl Recording {
+    /// Until when it is waited for.
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Awaited(until) => Some(until),
+            Self::Unneeded | Self::Done => None,
+        }
     }
 }
 

@@ -112,6 +112,19 @@ impl Ledger {
         }
     }
 
+    /// Takes an acceptance that proves nothing for a rejection.
+    pub(super) fn disbelieve(&mut self, accepted: &Resource) {
+        if let Some(holding) = self.holdings.get_mut(&*accepted.name)
+            && let State::Sent {
+                resource, answer, ..
+            } = &mut holding.state
+            && *answer == Answer::Accepted
+            && resource.version == accepted.version
+        {
+            *answer = Answer::Rejected;
+        }
+    }
+
     /// Drops holdings. What was rejected together with one of them is due again.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Holding) -> bool) {
         let mut taint = false;
@@ -274,7 +287,7 @@ impl Ledger {
         names.map(|(name, _)| &**name)
     }
 
-    fn has_accepted(&self, resource: &Resource) -> bool {
+    pub(super) fn has_accepted(&self, resource: &Resource) -> bool {
         let state = self.holdings.get(&*resource.name).map(|it| &it.state);
         matches!(state, Some(State::Sent { resource: sent, answer: Answer::Accepted, .. })
             if sent.version == resource.version)

@@ -67,7 +67,8 @@ impl Sotw {
             }
         } else {
             let mut names = request.resource_names.iter();
-            if names.any(|name| self.ledger.distrusted.holds(name)) {
+            let distrusted = &self.ledger.distrusted;
+            if matches!(distrusted, Distrusted::All) || names.any(|it| distrusted.holds(it)) {
                 self.claims.clear();
             }
             self.subscribe(&request.resource_names);

@@ -37,6 +37,7 @@ pub struct MeshView {
     /// proxies are given nothing.
     posture: Option<Posture>,
     marks: Marks,
+    drained: u64,
     mesh_ca: Option<Arc<Resource>>,
     issuer: Option<AuthorityId>,
     grants: Grants,
@@ -52,6 +53,7 @@ impl MeshView {
             state: Arc::new(MeshState::absent(state.name.clone())),
             posture: None,
             marks: Marks::default(),
+            drained: 0,
             mesh_ca: None,
             issuer: None,
             grants: Grants::default(),
@@ -98,7 +100,8 @@ impl MeshView {
             clusters.insert(local.name.clone(), local);
             let known = self.services.entry(service.clone()).or_default();
             listeners.entry(at).or_insert_with(|| {
-                known.inbound(mesh, &service, (at, to), posture.accepts(), &self.grants)
+                let accepts = (posture.accepts(), self.drained);
+                known.inbound(mesh, &service, (at, to), accepts, &self.grants)
             });
         }
         for outbound in &dataplane.networking.outbound {
@@ -208,20 +211,26 @@ impl MeshView {
 
     /// Takes in what concerns every proxy, and says whether it differs.
     fn reground(&mut self) -> bool {
-        let posture = self.state.mesh().map(|_| self.state.progress.posture);
+        let progress = &self.state.progress;
+        let posture = self.state.mesh().map(|_| progress.posture);
         let mtls = posture.is_some_and(Posture::has_identities);
         let bundle = TrustBundle::of(&self.state).filter(|_| mtls);
         let active = self.state.active_authority().filter(|_| mtls);
         let issuer = active.map(|authority| authority.id);
-        let mut differs = self.issuer != issuer || self.marks != self.state.progress.marks;
-        self.marks = self.state.progress.marks;
+        let accepted = (self.posture.map(Posture::accepts), self.drained);
+        let opened = self.posture.map(Posture::opens);
+        let mut differs =
+            self.issuer != issuer || self.marks != progress.marks || self.posture != posture;
         self.issuer = issuer;
-        if self.posture != posture {
-            self.posture = posture;
-            self.services
-                .values_mut()
-                .for_each(Service::forget_security);
+        self.marks = progress.marks;
+        self.posture = posture;
+        self.drained = progress.drained;
+        if accepted != (posture.map(Posture::accepts), self.drained) {
+            self.services.values_mut().for_each(Service::forget_rules);
             differs = true;
+        }
+        if opened != posture.map(Posture::opens) {
+            self.services.values_mut().for_each(Service::forget_cluster);
         }
         let known = self.mesh_ca.as_deref().and_then(Resource::bundle);
         if known.map(|bundle| bundle.id) != bundle.as_ref().map(|bundle| bundle.id) {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use super::grants::Grants;
 use crate::model::{Accepts, MeshName, Opens, ResourceName, ServiceName};
 use crate::xds::resource::Resource;
-use crate::xds::to_envoy::listener::Guard;
+use crate::xds::to_envoy::listener::{Access, Guard};
 use crate::xds::to_envoy::{cluster, listener, rbac, tls};
 
 /// One service: who offers it, who reaches for it, and what was made of that.
@@ -44,9 +44,8 @@ impl Service {
         self.endpoints = None;
     }
 
-    /// The security of the mesh changed.
-    pub(super) fn forget_security(&mut self) {
-        self.forget_rules();
+    /// What outbounds open changed: its cluster has to be made again.
+    pub(super) fn forget_cluster(&mut self) {
         self.cluster = None;
     }
 
@@ -80,7 +79,7 @@ impl Service {
         mesh: &MeshName,
         name: &ServiceName,
         (at, to): (SocketAddr, NonZeroU16),
-        accepts: Accepts,
+        (accepts, drained): (Accepts, u64),
         grants: &Grants,
     ) -> Arc<Resource> {
         let make_guard = || {
@@ -88,16 +87,17 @@ impl Service {
             Guard {
                 tls: tls::downstream(mesh, &sources),
                 rbac: rbac::filter(mesh, name, &sources),
+                drained,
             }
         };
         self.inbounds.get_or_make((at, to), || {
-            let guard = match accepts {
-                Accepts::Plaintext => None,
-                Accepts::Both | Accepts::Mtls => {
-                    Some(self.guard.get_or_insert_with(make_guard).clone())
-                }
+            let mut guard = || self.guard.get_or_insert_with(make_guard).clone();
+            let access = match accepts {
+                Accepts::Plaintext => Access::Plaintext,
+                Accepts::Both => Access::Both(guard()),
+                Accepts::Mtls => Access::Mtls(guard()),
             };
-            listener::inbound(at, to, name, guard)
+            listener::inbound(at, to, name, access)
         })
     }
 

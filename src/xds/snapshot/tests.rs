@@ -1,18 +1,21 @@
+mod postures;
 mod properties;
 mod resources;
 
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{AuthorityState, Generation, MeshName, Origin, StoredResource};
+use crate::model::{
+    AuthorityState, Generation, MeshName, Origin, Posture, Progress, StoredResource,
+};
 use crate::xds::fixtures::changes::stored_authority;
 use crate::xds::fixtures::{at, authority, bundle, leaf, secrets};
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
 
-fn mesh(enabled: bool, authorities: &[(&str, AuthorityState)]) -> MeshState {
+fn mesh(posture: Posture, authorities: &[(&str, AuthorityState)]) -> MeshState {
     let name: MeshName = "demo".parse().unwrap();
     let mesh = serde_json::json!({
-        "type": "Mesh", "name": "demo", "mtls": {"enabled": enabled, "ca": {"builtin": {}}},
+        "type": "Mesh", "name": "demo", "mtls": {"enabled": true, "ca": {"builtin": {}}},
     });
     let stored = StoredResource::new(serde_json::from_value(mesh).unwrap(), Origin::Api {});
     MeshState {
@@ -23,13 +26,9 @@ fn mesh(enabled: bool, authorities: &[(&str, AuthorityState)]) -> MeshState {
             .iter()
             .map(|&(content, state)| (authority(content), stored_authority(content, state)))
             .collect(),
-        progress: crate::model::Progress {
-            posture: if enabled {
-                crate::model::Posture::Strict
-            } else {
-                crate::model::Posture::Plaintext
-            },
-            ..crate::model::Progress::default()
+        progress: Progress {
+            posture,
+            ..Progress::default()
         },
     }
 }
@@ -59,7 +58,7 @@ fn a_bundle_holds_what_is_trusted_and_depends_on_nothing_else() {
         ("d", AuthorityState::Retiring { since }),
         ("e", AuthorityState::Revoked { at: since }),
     ];
-    let bundle = TrustBundle::of(&mesh(true, &states)).unwrap();
+    let bundle = TrustBundle::of(&mesh(Posture::Strict, &states)).unwrap();
     let mut expected: Vec<(AuthorityId, &str)> = ["b", "c", "d"]
         .map(|content| (authority(content), content))
         .into();
@@ -73,13 +72,16 @@ fn a_bundle_holds_what_is_trusted_and_depends_on_nothing_else() {
         ("c", AuthorityState::Prepared),
         states[3],
     ];
-    assert_eq!(TrustBundle::of(&mesh(true, &later)), Some(bundle));
-    assert_eq!(TrustBundle::of(&mesh(true, &states[..1])), None);
+    assert_eq!(
+        TrustBundle::of(&mesh(Posture::Strict, &later)),
+        Some(bundle)
+    );
+    assert_eq!(TrustBundle::of(&mesh(Posture::Strict, &states[..1])), None);
 }
 
 #[test]
 fn the_leaf_names_the_first_of_the_sorted_services_and_the_active_authority() {
-    let mesh = mesh(true, &[("a", AuthorityState::Active)]);
+    let mesh = mesh(Posture::Strict, &[("a", AuthorityState::Active)]);
     let mesh = with_dataplane(mesh, &["web", "api", "web"]);
     let view = MeshView::of(&mesh).proxy(&"web".parse().unwrap()).unwrap();
     let leaf = view.leaf.unwrap();
@@ -89,7 +91,7 @@ fn the_leaf_names_the_first_of_the_sorted_services_and_the_active_authority() {
 
 #[test]
 fn a_mesh_without_mtls_has_no_secrets_for_anyone() {
-    let mesh = mesh(false, &[("a", AuthorityState::Active)]);
+    let mesh = mesh(Posture::Plaintext, &[("a", AuthorityState::Active)]);
     let mesh = with_dataplane(mesh, &["web"]);
     let view = MeshView::of(&mesh).proxy(&"web".parse().unwrap()).unwrap();
     assert!(view.bundle().is_none());

@@ -23,6 +23,11 @@ use super::ads;
 use crate::model::{MeshName, ServiceMatch, ServiceName, SpiffeId};
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA};
 
+/// What the outbounds of a mesh offer as application protocol (ALPN, RFC 7301):
+/// an inbound that accepts both tells by it mTLS from what workloads encrypt
+/// themselves. It is not negotiated.
+pub(super) const ALPN: &str = "windlass";
+
 /// The side that accepts connections: the client shows a certificate of one of
 /// these services of the mesh. Where there is none, the handshake fails for
 /// everyone: the RBAC filter comes too late for what a service says first
@@ -42,8 +47,12 @@ pub(in crate::xds) fn downstream(mesh: &MeshName, sources: &BTreeSet<&ServiceMat
 /// The side that opens connections: the server shows a certificate of exactly
 /// this service.
 pub(in crate::xds) fn upstream(mesh: &MeshName, service: &ServiceName) -> Any {
+    let common = common(vec![exactly(mesh, service)]);
     pack_any(UpstreamTlsContext {
-        common_tls_context: Some(common(vec![exactly(mesh, service)])),
+        common_tls_context: Some(CommonTlsContext {
+            alpn_protocols: vec![ALPN.to_owned()],
+            ..common
+        }),
         ..UpstreamTlsContext::default()
     })
 }

@@ -19,7 +19,7 @@ use windlass::ca::Issuing;
 use windlass::config::{self, Overrides};
 use windlass::model::{
     Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Digest, Evidence,
-    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, PrivateKey, Progress,
+    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, Posture, PrivateKey, Progress,
     ProxyEvidence, Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
@@ -190,7 +190,14 @@ fn mesh(
             .into_iter()
             .map(|authority| (authority.id, authority))
             .collect(),
-        progress: Progress::default(),
+        progress: Progress {
+            posture: if generation == 7 {
+                Posture::Strict
+            } else {
+                Posture::Plaintext
+            },
+            ..Progress::default()
+        },
     };
     (name, Arc::new(state))
 }
@@ -335,6 +342,8 @@ impl Store for HistoryOnly {
             mesh: "default".parse().unwrap(),
             revision: Some(format!("main@sha1:{COMMIT}").parse().unwrap()),
             steps: vec!["enable mTLS".to_owned(), "bell \u{7} rung".to_owned()],
+            gates: Vec::new(),
+            ended: None,
         }])
     }
 

@@ -94,6 +94,7 @@ pub(super) fn start(daemon: &Daemon, protocol: Protocol, name: &str) -> Envoy {
                 token_path,
                 xds: &daemon.listeners().xds,
                 ca_pem: &ca_pem,
+                drain_seconds: None,
             },
         )
     })

@@ -7,27 +7,41 @@ use crate::support::echo::{self, Echo};
 use crate::support::{Daemon, DpRun, Site, wait};
 
 /// The services of each mesh.
-pub(super) const SERVICES: [&str; 3] = ["web", "backend", "redis"];
+pub(crate) const SERVICES: [&str; 3] = ["web", "backend", "redis"];
 
 /// One or two meshes that are served, their services and their proxies.
-pub(super) struct Network {
-    pub(super) site: Site,
-    pub(super) daemon: Daemon,
+pub(crate) struct Network {
+    pub(crate) site: Site,
+    pub(crate) daemon: Daemon,
     /// A loopback address of this network's own.
-    pub(super) host: String,
+    pub(crate) host: String,
     services: BTreeMap<(String, String), Echo>,
     proxies: BTreeMap<(String, String), DpRun>,
 }
 
 impl Network {
     /// The meshes with mTLS, where web may call backend and nobody anything else.
-    pub(super) fn of(meshes: &[&str]) -> Self {
+    pub(crate) fn of(meshes: &[&str]) -> Self {
+        Self::with(meshes, |site| site)
+    }
+
+    /// The same with settings of the daemon.
+    pub(crate) fn with(meshes: &[&str], settings: impl FnOnce(Site) -> Site) -> Self {
+        Self::serving(meshes, Echo::start, settings)
+    }
+
+    /// The same with services that are made so from their names.
+    pub(crate) fn serving(
+        meshes: &[&str],
+        start: fn(&str) -> Echo,
+        settings: impl FnOnce(Site) -> Site,
+    ) -> Self {
         let host = own_address();
         let mut services = BTreeMap::new();
         let mut files = vec![("windlass.yaml".to_owned(), String::new())];
         for (index, mesh) in (0..).zip(meshes) {
             for service in SERVICES {
-                let echo = Echo::start(&format!("{service} of {mesh}"));
+                let echo = start(&format!("{service} of {mesh}"));
                 services.insert(((*mesh).to_owned(), service.to_owned()), echo);
             }
             let ports = Ports { index };
@@ -48,7 +62,7 @@ impl Network {
             .filter(|(_, content)| !content.is_empty())
             .map(|(name, content)| (name.as_str(), content.as_str()))
             .collect();
-        let site = Site::from_files(&files);
+        let site = settings(Site::from_files(&files));
         let daemon = site.start();
         Self {
             site,
@@ -60,7 +74,7 @@ impl Network {
     }
 
     /// Starts the proxies of all services of a mesh.
-    pub(super) fn start_proxies(&mut self, mesh: &str) {
+    pub(crate) fn start_proxies(&mut self, mesh: &str) {
         let start = |service: &&'static str| {
             let run = DpRun::new(&self.daemon, mesh, &format!("dp-{service}-1"));
             (*service, run.with(&["--drain-time", "1s"]).spawn())
@@ -75,33 +89,44 @@ impl Network {
         }
     }
 
+    /// Kills the daemon as `kill -9` does and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.daemon.kill9_and_restart(&self.site);
+    }
+
+    /// The proxies, each with its service.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = (&str, &DpRun)> {
+        let named = self.proxies.iter();
+        named.map(|((_, service), run)| (service.as_str(), run))
+    }
+
     /// The proxy of a service.
-    pub(super) fn proxy(&self, mesh: &str, service: &str) -> &DpRun {
+    pub(crate) fn proxy(&self, mesh: &str, service: &str) -> &DpRun {
         &self.proxies[&(mesh.to_owned(), service.to_owned())]
     }
 
     /// Checks that none has ended.
-    pub(super) fn assert_running(&mut self) {
+    pub(crate) fn assert_running(&mut self) {
         self.proxies.values_mut().for_each(DpRun::assert_running);
     }
 
     /// The service itself.
-    pub(super) fn service(&self, mesh: &str, service: &str) -> &Echo {
+    pub(crate) fn service(&self, mesh: &str, service: &str) -> &Echo {
         &self.services[&(mesh.to_owned(), service.to_owned())]
     }
 
     /// Where the proxy of a service of the first mesh takes connections from others.
-    pub(super) fn inbound(&self, service: &str) -> String {
+    pub(crate) fn inbound(&self, service: &str) -> String {
         format!("{}:{}", self.host, Ports { index: 0 }.inbound(service))
     }
 
     /// Where web of the `index`th mesh reaches a service.
-    pub(super) fn outbound(&self, index: u16, service: &str) -> String {
+    pub(crate) fn outbound(&self, index: u16, service: &str) -> String {
         format!("{}:{}", self.host, Ports { index }.outbound(service))
     }
 
     /// Waits until web reaches a service of the first mesh.
-    pub(super) fn wait_until_reached(&mut self, mesh: &str, service: &str) {
+    pub(crate) fn wait_until_reached(&mut self, mesh: &str, service: &str) {
         let expected = format!("{service} of {mesh}: hello");
         let address = self.outbound(0, service);
         wait::until(&format!("web to reach {service}"), || {
@@ -117,7 +142,7 @@ impl Network {
 
     /// Waits until web does not reach a service of the first mesh, and checks
     /// that it stays so and that the service notices nothing.
-    pub(super) fn wait_until_denied(&mut self, mesh: &str, service: &str) {
+    pub(crate) fn wait_until_denied(&mut self, mesh: &str, service: &str) {
         let address = self.outbound(0, service);
         wait::until(&format!("{service} to be denied"), || {
             self.assert_running();
@@ -135,7 +160,7 @@ impl Network {
     }
 
     /// Writes files (`None` deletes one), commits them and waits until that is applied.
-    pub(super) fn commit(&self, files: &[(&str, Option<&str>)], message: &str) {
+    pub(crate) fn commit(&self, files: &[(&str, Option<&str>)], message: &str) {
         let commit = self.site.repo.commit(files, message);
         self.daemon.wait_until_applied(&commit);
     }
@@ -165,7 +190,7 @@ fn number(service: &str) -> u16 {
 }
 
 /// A loopback address that no other test uses meanwhile.
-pub(super) fn own_address() -> String {
+pub(crate) fn own_address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
     let second = 64 + NEXT.fetch_add(1, Ordering::Relaxed) % 64;
@@ -173,12 +198,12 @@ pub(super) fn own_address() -> String {
 }
 
 /// The Mesh document, with a builtin CA.
-pub(super) fn mesh_document(mesh: &str, enabled: bool) -> String {
+pub(crate) fn mesh_document(mesh: &str, enabled: bool) -> String {
     format!("type: Mesh\nname: {mesh}\nmtls: {{enabled: {enabled}, ca: {{builtin: {{}}}}}}\n")
 }
 
 /// A permission from one service to another; `*` is any.
-pub(super) fn permission(mesh: &str, source: &str, destination: &str) -> String {
+pub(crate) fn permission(mesh: &str, source: &str, destination: &str) -> String {
     let name = |service: &str| service.replace('*', "any");
     format!(
         "type: TrafficPermission\nmesh: {mesh}\nname: {}-to-{}\n\

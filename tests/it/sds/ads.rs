@@ -206,6 +206,15 @@ async fn a_proxy_that_comes_back_is_not_sent_what_it_has() {
     let site = Site::start().await;
     let mut stream = sotw(&site, all_of(CLUSTER)).await;
     let clusters = stream.receive().await.unwrap();
+    let accepted = DiscoveryRequest {
+        version_info: clusters.version_info.clone(),
+        response_nonce: clusters.nonce.clone(),
+        ..all_of(CLUSTER)
+    };
+    stream.send(accepted).await;
+    // What was never answered would not be believed.
+    site.evidence("web", |proxy| proxy.versions.contains_key("cluster"))
+        .await;
     drop(stream);
     let first = DiscoveryRequest {
         version_info: clusters.version_info,

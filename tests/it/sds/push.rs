@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::Code;
 use windlass::ca::CertificateInfo;
 use windlass::clock;
-use windlass::model::AuthorityState;
+use windlass::model::{AuthorityState, Posture};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
@@ -120,7 +120,7 @@ async fn a_leaf_is_replaced_before_it_ends() {
 #[tokio::test]
 async fn a_mesh_without_mtls_has_no_secret_until_it_is_enabled() {
     let mut site = Site::start().await;
-    site.mesh.enabled = false;
+    site.mesh.progress.posture = Posture::Plaintext;
     site.publish();
     let mut sotw = site.sotw("web", subscribe(BOTH)).await;
     let mut delta = site.delta("backend", delta_subscribe(BOTH)).await;
@@ -133,7 +133,7 @@ async fn a_mesh_without_mtls_has_no_secret_until_it_is_enabled() {
     assert!(fetched.into_inner().resources.is_empty());
 
     // The first thing that comes is of the mesh as it is then: one more authority.
-    site.mesh.enabled = true;
+    site.mesh.progress.posture = Posture::Strict;
     site.change_bundle();
     assert_eq!(sotw.accept().await.authorities().len(), 2);
     assert_eq!(delta.accept().await.authorities().len(), 2);

@@ -219,6 +219,10 @@ async fn delta_honours_the_versions_of_an_earlier_stream() {
             .initial_resource_versions
             .insert(name, received.version);
     }
+    site.evidence("web", |evidence| {
+        evidence.bundle.is_some() && evidence.leaf_issuer.is_some()
+    })
+    .await;
     drop(stream);
     site.mesh.add_authority(AuthorityState::Prepared);
     site.publish();

@@ -202,5 +202,7 @@ pub(crate) fn history(line: &str) -> HistoryEntry {
                 .unwrap(),
         ),
         steps: vec![line.to_owned()],
+        gates: Vec::new(),
+        ended: None,
     }
 }

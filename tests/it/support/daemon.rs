@@ -170,6 +170,14 @@ impl Daemon {
         self.child.wait().expect("the daemon is gone");
     }
 
+    /// Kills it as `kill -9` does and starts another in its place, which is not
+    /// waited for.
+    pub(crate) fn kill9_and_restart(&mut self, site: &Site) {
+        self.child.kill().expect("the daemon can be killed");
+        self.child.wait().expect("the daemon is gone");
+        *self = Self::spawn(site);
+    }
+
     /// Asks it to stop with SIGTERM; returns how it ended.
     pub(crate) fn terminate(mut self) -> ExitStatus {
         let sent = Command::new("sh")

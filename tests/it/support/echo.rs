@@ -19,6 +19,15 @@ pub(crate) struct Echo {
 impl Echo {
     /// Starts one on a free port of 127.0.0.1. It ends with the process.
     pub(crate) fn start(name: &str) -> Self {
+        Self::of(name, true)
+    }
+
+    /// The same without a greeting: the client speaks first.
+    pub(crate) fn silent(name: &str) -> Self {
+        Self::of(name, false)
+    }
+
+    fn of(name: &str, greets: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -28,7 +37,7 @@ impl Echo {
                 count.fetch_add(1, Ordering::SeqCst);
                 let name = name.clone();
                 // A client that goes away ends its thread.
-                thread::spawn(move || serve(&name, &stream?));
+                thread::spawn(move || serve(&name, greets, &stream?));
             }
         });
         Self { address, accepted }
@@ -45,8 +54,10 @@ impl Echo {
     }
 }
 
-fn serve(name: &str, mut stream: &TcpStream) -> std::io::Result<()> {
-    writeln!(stream, "this is {name}")?;
+fn serve(name: &str, greets: bool, mut stream: &TcpStream) -> std::io::Result<()> {
+    if greets {
+        writeln!(stream, "this is {name}")?;
+    }
     for line in BufReader::new(stream).lines() {
         writeln!(stream, "{name}: {}", line?)?;
     }
@@ -64,11 +75,37 @@ pub(crate) struct Talk<S: Read + Write> {
 impl Talk<TcpStream> {
     /// Connects over plain TCP and waits for the greeting.
     pub(crate) fn open(address: &str) -> Result<Self, String> {
+        let mut talk = Self::dial(address)?;
+        talk.greeting = talk.line()?;
+        Ok(talk)
+    }
+
+    /// Connects over plain TCP to who does not greet.
+    pub(crate) fn dial(address: &str) -> Result<Self, String> {
         let address: SocketAddr = address.parse().expect("an address");
         let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(words)?;
         stream.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
         stream.set_write_timeout(Some(TIMEOUT)).map_err(words)?;
-        Self::over(stream)
+        Ok(Self {
+            stream: BufReader::new(stream),
+            greeting: String::new(),
+        })
+    }
+
+    /// Is quiet for that long, or until the other end has closed; returns
+    /// whether it has.
+    pub(crate) fn is_ended_within(&mut self, quiet: Duration) -> Result<bool, String> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(quiet)).map_err(words)?;
+        let heard = stream.peek(&mut [0]);
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(words)?;
+        match heard {
+            Ok(0) => Ok(true),
+            Ok(_) => Err("it said something by itself".to_owned()),
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(true),
+            Err(error) => Err(words(error)),
+        }
     }
 
     /// Waits until the other end has closed, which a proxy does within its drain time.
@@ -132,6 +169,11 @@ pub(crate) fn refuses_plaintext(address: &str) -> Result<(), String> {
 /// One question and its answer over a connection of its own.
 pub(crate) fn ask(address: &str, line: &str) -> Result<String, String> {
     Talk::open(address)?.say(line)
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), TimedOut | WouldBlock)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -114,6 +114,8 @@ impl Envoy {
             .args([
                 "--concurrency",
                 "1",
+                "--drain-time-s",
+                "1",
                 "--disable-hot-restart",
                 "--log-level",
                 "warning",

@@ -17,6 +17,20 @@ const INTERVAL: Duration = Duration::from_millis(5);
 pub(crate) fn within<T, E: Display>(
     limit: Duration,
     what: &str,
+    look: impl FnMut() -> Result<T, E>,
+) -> T {
+    every(INTERVAL, limit, what, look)
+}
+
+/// The same with another time between two looks, where looking is not free.
+///
+/// # Panics
+///
+/// Panics as [`within`] does.
+pub(crate) fn every<T, E: Display>(
+    interval: Duration,
+    limit: Duration,
+    what: &str,
     mut look: impl FnMut() -> Result<T, E>,
 ) -> T {
     let start = Instant::now();
@@ -26,7 +40,7 @@ pub(crate) fn within<T, E: Display>(
             Err(reason) if start.elapsed() > limit => {
                 panic!("waited {limit:?} for {what}: {reason}")
             }
-            Err(_) => std::thread::park_timeout(INTERVAL),
+            Err(_) => std::thread::park_timeout(interval),
         }
     }
 }

@@ -16,7 +16,7 @@ const TYPES: [ResourceType; 3] = [
 ];
 
 fn restored(replica: &str) -> Arc<EvidenceBoard> {
-    Arc::new(EvidenceBoard::restore(Evidence::new(), replica))
+    Arc::new(EvidenceBoard::restore(Evidence::new(), replica, DAY, at(0)))
 }
 
 async fn stored(store: &MemoryStore) -> Arc<ProxyEvidence> {
@@ -42,7 +42,12 @@ fn a_connection_names_its_replica_and_the_end_of_its_token() {
     assert_eq!(evidence.replica.as_deref(), Some("cp-0"), "it was the last");
     assert_eq!(evidence.token_expires_at, Some(at(90)));
 
-    let other = Arc::new(EvidenceBoard::restore(board.snapshot(), "cp-1"));
+    let other = Arc::new(EvidenceBoard::restore(
+        board.snapshot(),
+        "cp-1",
+        DAY,
+        at(99),
+    ));
     assert_eq!(other.of(&web).unwrap().replica.as_deref(), Some("cp-0"));
     let _stream = connect(&other, web.clone(), at(100));
     assert_eq!(other.of(&web).unwrap().replica.as_deref(), Some("cp-1"));
@@ -90,7 +95,7 @@ fn a_refused_type_holds_no_secret_back() {
     let board = board();
     let stream = connect(&board, dataplane("web"), at(1));
     stream.refused(ResourceType::Listener, "no", at(2));
-    assert!(stream.distrusted().is_empty());
+    assert_eq!(stream.distrusted(), ["listener".to_owned()].into());
     assert!(stream.untried(&Snapshot::new([ca("a")])).is_empty());
     let mended = stream.mended();
     assert!(stream.accepted(&ca("a"), at(3)));

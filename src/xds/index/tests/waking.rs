@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Posture;
 use crate::xds::fixtures::changes::{Change, DATAPLANES, change, mesh};
 
 /// What the mesh has for each dataplane, compiled anew.
@@ -21,7 +22,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
-        let mut state = mesh(true);
+        let mut state = mesh(Posture::Strict);
         for change in &start {
             change.apply(&mut state);
         }

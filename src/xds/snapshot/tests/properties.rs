@@ -28,7 +28,7 @@ proptest! {
         steps in prop::collection::vec(prop::collection::vec(change(), 1..4), 1..12),
         looks in any::<u64>(),
     ) {
-        let mut state = mesh(true);
+        let mut state = mesh(Posture::Strict);
         let mut view = MeshView::of(&Arc::new(state.clone()));
         let mut before = views(&mut view);
         let mut touched = Touched::Only(BTreeSet::new());

@@ -37,8 +37,8 @@ use crate::xds::to_envoy::pack;
 
 /// `web` reaches `backend` and `redis`; one dataplane offers both of those,
 /// another `backend` alone.
-fn demo(enabled: bool) -> MeshState {
-    let mut mesh = mesh(enabled);
+pub(super) fn demo(posture: Posture) -> MeshState {
+    let mut mesh = mesh(posture);
     dataplane(
         &mut mesh,
         "web",
@@ -73,13 +73,13 @@ fn demo(enabled: bool) -> MeshState {
     mesh
 }
 
-fn dataplane(mesh: &mut MeshState, name: &str, networking: &Value) {
+pub(super) fn dataplane(mesh: &mut MeshState, name: &str, networking: &Value) {
     let resource =
         json!({"type": "Dataplane", "mesh": "demo", "name": name, "networking": networking});
     put(mesh, resource);
 }
 
-fn allow(mesh: &mut MeshState, name: &str, source: &str, destination: &str) {
+pub(super) fn allow(mesh: &mut MeshState, name: &str, source: &str, destination: &str) {
     let selector = |service| json!([{"match": {"service": service}}]);
     let (sources, destinations) = (selector(source), selector(destination));
     put(
@@ -91,12 +91,12 @@ fn allow(mesh: &mut MeshState, name: &str, source: &str, destination: &str) {
     );
 }
 
-fn view(mesh: MeshState, name: &str) -> View {
+pub(super) fn view(mesh: MeshState, name: &str) -> View {
     let mut mesh = MeshView::of(&Arc::new(mesh));
     mesh.proxy(&name.parse().unwrap()).unwrap()
 }
 
-fn decode<T: Message + Default>(resources: &[Arc<Resource>]) -> BTreeMap<String, T> {
+pub(super) fn decode<T: Message + Default>(resources: &[Arc<Resource>]) -> BTreeMap<String, T> {
     let decoded = resources.iter().map(|resource| {
         let message = T::decode(&*pack(resource).value).unwrap();
         (resource.name.to_string(), message)
@@ -113,14 +113,14 @@ fn unpack<T: Message + Name + Default>(any: &Any) -> T {
     T::decode(&*any.value).unwrap()
 }
 
-fn config<T: Message + Name + Default>(filter: &Filter) -> T {
+pub(super) fn config<T: Message + Name + Default>(filter: &Filter) -> T {
     match &filter.config_type {
         Some(ConfigType::TypedConfig(any)) => unpack(any),
         other => panic!("{other:?}"),
     }
 }
 
-fn tls<T: Message + Name + Default>(socket: Option<&TransportSocket>) -> T {
+pub(super) fn tls<T: Message + Name + Default>(socket: Option<&TransportSocket>) -> T {
     let Some(SocketConfig::TypedConfig(any)) = &socket.unwrap().config_type else {
         panic!("{socket:?}");
     };
@@ -200,7 +200,7 @@ fn assert_over_ads(secret: &SdsSecretConfig, name: &str) {
 }
 
 /// Checks what both sides have in common, and returns whom they accept.
-fn peers(context: Option<&CommonTlsContext>) -> Vec<String> {
+pub(super) fn peers(context: Option<&CommonTlsContext>) -> Vec<String> {
     let context = context.unwrap();
     let params = context.tls_params.as_ref().unwrap();
     assert_eq!(params.tls_minimum_protocol_version(), TlsProtocol::TlSv12);
@@ -233,7 +233,7 @@ fn clients(listener: &Listener) -> Vec<String> {
 
 #[test]
 fn an_inbound_terminates_mtls_then_asks_rbac_then_goes_to_the_service_port() {
-    let view = view(demo(true), "web");
+    let view = view(demo(Posture::Strict), "web");
     let listeners: BTreeMap<_, Listener> = decode(&view.listeners);
     let listener = &listeners["inbound:192.0.2.1:80"];
     assert_eq!(listener.name, "inbound:192.0.2.1:80");
@@ -258,14 +258,14 @@ fn an_inbound_terminates_mtls_then_asks_rbac_then_goes_to_the_service_port() {
 
 #[test]
 fn without_a_service_port_the_service_is_on_the_inbound_port() {
-    let view = view(demo(true), "backend");
+    let view = view(demo(Posture::Strict), "backend");
     assert_eq!(names(&view.clusters), ["localhost:83"]);
 }
 
 #[test]
 fn a_proxy_that_listens_where_its_service_should_be_does_not_call_itself() {
     let service = |address: &str, outbound: &Value| {
-        let mut demo = mesh(false);
+        let mut demo = mesh(Posture::Plaintext);
         let networking = json!({
             "address": address, "outbound": outbound,
             "inbound": [{"port": 80, "tags": {"service": "web"}}],
@@ -286,7 +286,7 @@ fn a_proxy_that_listens_where_its_service_should_be_does_not_call_itself() {
 
 #[test]
 fn an_outbound_opens_mtls_to_exactly_the_service_wherever_it_is_offered() {
-    let mut demo = demo(true);
+    let mut demo = demo(Posture::Strict);
     let view = view(demo.clone(), "web");
     let listeners: BTreeMap<_, Listener> = decode(&view.listeners);
     for (name, service) in [
@@ -311,6 +311,8 @@ fn an_outbound_opens_mtls_to_exactly_the_service_wherever_it_is_offered() {
             .is_empty()
     );
     let context: UpstreamTlsContext = tls(backend.transport_socket.as_ref());
+    let common = context.common_tls_context.as_ref().unwrap();
+    assert_eq!(common.alpn_protocols, ["windlass"]);
     assert_eq!(
         peers(context.common_tls_context.as_ref()),
         ["=spiffe://demo/backend"]
@@ -335,7 +337,7 @@ fn an_outbound_opens_mtls_to_exactly_the_service_wherever_it_is_offered() {
 
 #[test]
 fn rbac_follows_the_permissions_of_each_inbound_by_itself() {
-    let mut demo = demo(true);
+    let mut demo = demo(Posture::Strict);
     let listeners = |mesh: &MeshState| {
         let listeners: BTreeMap<_, Listener> = decode(&view(mesh.clone(), "both").listeners);
         ["inbound:192.0.2.2:81", "inbound:192.0.2.2:82"].map(|name| {
@@ -369,7 +371,7 @@ fn rbac_follows_the_permissions_of_each_inbound_by_itself() {
 
 #[test]
 fn without_mtls_all_is_plaintext_and_open() {
-    let mut demo = demo(false);
+    let mut demo = demo(Posture::Plaintext);
     allow(&mut demo, "one", "web", "backend");
     for name in ["web", "both", "backend", "edge"] {
         let view = view(demo.clone(), name);
@@ -386,7 +388,7 @@ fn without_mtls_all_is_plaintext_and_open() {
 
 #[test]
 fn without_an_authority_mtls_is_required_all_the_same() {
-    let mut demo = demo(true);
+    let mut demo = demo(Posture::Strict);
     let before = view(demo.clone(), "web");
     demo.authorities.clear();
     let after = view(demo, "web");
@@ -397,7 +399,7 @@ fn without_an_authority_mtls_is_required_all_the_same() {
 
 #[test]
 fn a_gateway_has_outbounds_only() {
-    let view = view(demo(true), "edge");
+    let view = view(demo(Posture::Strict), "edge");
     assert_eq!(names(&view.listeners), ["outbound:127.0.0.1:9001"]);
     assert_eq!(names(&view.clusters), ["backend"]);
     let leaf = view.leaf.unwrap();
@@ -406,7 +408,7 @@ fn a_gateway_has_outbounds_only() {
 
 #[test]
 fn an_address_is_bound_once_and_the_inbound_wins() {
-    let mut demo = demo(true);
+    let mut demo = demo(Posture::Strict);
     let networking = json!({
         "address": "127.0.0.1",
         "inbound": [{"port": 80, "tags": {"service": "web"}}],
@@ -421,7 +423,7 @@ fn an_address_is_bound_once_and_the_inbound_wins() {
 
 #[test]
 fn what_proxies_have_in_common_is_made_once() {
-    let mut demo = demo(true);
+    let mut demo = demo(Posture::Strict);
     let outbound = json!([{"port": 9001, "service": "backend"}]);
     let networking = json!({"address": "192.0.2.7", "gateway": {"tags": {"service": "x"}}, "outbound": outbound});
     dataplane(&mut demo, "edge", &networking);

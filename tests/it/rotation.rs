@@ -1,0 +1,11 @@
+//! The CA of a mesh changes under load: real Envoys, many new connections a
+//! second and some long-lived ones.
+
+mod crashes;
+mod disable_first;
+mod joining;
+mod load;
+mod reverts;
+mod rolling;
+mod stage;
+mod stalls;

@@ -1,0 +1,38 @@
+//! The documented way of changing a CA, as one commit: mTLS off, another CA, mTLS on.
+
+use super::stage::{Stage, plaintext, status, wait_until_done};
+use crate::support::wait;
+
+#[test]
+fn disable_first_announces_its_plaintext_and_loses_no_connection() {
+    let stage = Stage::of_silent_services();
+    let before = plaintext(&stage.network);
+    assert_eq!(before, 0);
+    let disable_first = "{strategy: disableFirst}";
+    stage.commit("{provided: {name: root-2026}}", disable_first, "another CA");
+    let mut window = None;
+    wait::until("the end of the transition", || {
+        let mesh = status(&stage.network)?;
+        let transition = &mesh["transition"];
+        if let Some(seconds) = transition["plaintextSeconds"].as_f64() {
+            window = Some(seconds);
+        }
+        if transition.is_null() && mesh["mtls"]["ca"] == "provided" {
+            Ok(())
+        } else {
+            Err(format!("{mesh:#}\n{}", stage.network.daemon.log()))
+        }
+    });
+    assert!(
+        window.is_some(),
+        "the window was not told while it was open"
+    );
+    wait_until_done(&stage.network);
+    let went = plaintext(&stage.network);
+    println!(
+        "{}; {went} in plaintext, window {window:?}",
+        stage.load.report()
+    );
+    assert!(went > 0, "nothing went in plaintext: was mTLS off at all?");
+    stage.assert_no_failure();
+}

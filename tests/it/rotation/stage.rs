@@ -1,0 +1,225 @@
+//! A mesh whose CA changes: the commits, and what is seen of them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::load::Load;
+use crate::mesh::network::Network;
+use crate::support::echo::{self, Echo};
+use crate::support::mesh_ca::MeshCa;
+use crate::support::{Site, wait};
+
+/// How often to look at a status, which costs the machine something.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a phase may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A mesh document: its CA and its way of changing it, in YAML.
+pub(super) fn mesh(ca: &str, transition: &str) -> String {
+    format!("type: Mesh\nname: demo\nmtls: {{enabled: true, ca: {ca}, transition: {transition}}}\n")
+}
+
+/// The roots of two provided CAs, both in the repository.
+pub(super) struct Roots {
+    documents: [(String, String); 2],
+}
+
+impl Roots {
+    pub(super) fn new() -> Self {
+        let document = |name: &str| {
+            let root = MeshCa::for_mesh("demo");
+            (format!("demo/{name}.yaml"), root.document("demo", name))
+        };
+        Self {
+            documents: ["root-2026", "root-2027"].map(document),
+        }
+    }
+
+    /// The files of a commit that holds the roots and this mesh document.
+    pub(super) fn with<'a>(&'a self, mesh: &'a str) -> Vec<(&'a str, Option<&'a str>)> {
+        let roots = self.documents.iter();
+        let roots = roots.map(|(file, document)| (file.as_str(), Some(document.as_str())));
+        roots.chain([("demo/mesh.yaml", Some(mesh))]).collect()
+    }
+}
+
+/// The mesh in the status.
+pub(super) fn status(network: &Network) -> Result<Value, String> {
+    let status = network.daemon.status()?;
+    Ok(crate::support::daemon::mesh(&status, "demo").clone())
+}
+
+/// Commits the files and waits until the daemon has taken them in.
+pub(super) fn commit(network: &Network, files: &[(&str, Option<&str>)], message: &str) {
+    let commit = network.site.repo.commit(files, message);
+    let revision = format!("main@sha1:{commit}");
+    network
+        .daemon
+        .wait_until(&format!("{message} to be applied"), |status| {
+            status["sources"][0]["appliedRevision"] == revision.as_str()
+        });
+}
+
+/// Waits until no transition runs, and the authority of that kind and state is there.
+pub(super) fn wait_until_done(network: &Network) -> Value {
+    wait::within(
+        std::time::Duration::from_secs(60),
+        "the transition to end",
+        || {
+            let mesh = status(network)?;
+            if mesh["transition"].is_null() {
+                Ok(mesh)
+            } else {
+                Err(format!("{mesh:#}\n{}", network.daemon.log()))
+            }
+        },
+    )
+}
+
+/// Waits until the transition is in that phase.
+pub(super) fn wait_until_in(network: &Network, phase: &str) -> Value {
+    wait::within(
+        std::time::Duration::from_secs(60),
+        &format!("phase {phase}"),
+        || {
+            let mesh = status(network)?;
+            if mesh["transition"]["phase"] == phase {
+                Ok(mesh)
+            } else {
+                Err(format!("{mesh:#}\n{}", network.daemon.log()))
+            }
+        },
+    )
+}
+
+/// Waits until the transition has come to where `hold` stops it.
+pub(super) fn wait_until_held(network: &Network, hold: &str) -> Value {
+    let message = format!("held before {hold}");
+    wait::every(LOOK, LIMIT, &message, || {
+        let mesh = status(network)?;
+        let conditions = mesh["conditions"].as_array().expect("conditions").iter();
+        let mut messages = conditions.filter_map(|it| it["message"].as_str());
+        if messages.any(|text| text.contains(&message)) {
+            Ok(mesh.clone())
+        } else {
+            Err(format!("{mesh:#}\n{}", network.daemon.log()))
+        }
+    })
+}
+
+/// A network under load, and the roots that it may change to.
+pub(super) struct Stage {
+    pub(super) network: Network,
+    pub(super) roots: Roots,
+    pub(super) load: Load,
+}
+
+impl Stage {
+    /// Three proxies of a mesh with a builtin CA, and clients of backend through
+    /// web. The ports stay when the daemon is started again.
+    pub(super) fn set() -> Self {
+        Self::of(Echo::start, Load::start)
+    }
+
+    /// The same with services that wait for the first word of the client.
+    pub(super) fn of_silent_services() -> Self {
+        Self::of(Echo::silent, Load::on_silent)
+    }
+
+    fn of(service: fn(&str) -> Echo, load: fn(&str, &str) -> Load) -> Self {
+        let settings = |site: Site| {
+            let mut site = site;
+            for name in [
+                "WINDLASS_XDS_PORT",
+                "WINDLASS_API_PORT",
+                "WINDLASS_ADMIN_LOCAL_PORT",
+            ] {
+                site = site.set(name, &free_port().to_string());
+            }
+            site
+        };
+        let mut network = Network::serving(&["demo"], service, settings);
+        network.start_proxies("demo");
+        let address = network.outbound(0, "backend");
+        wait::until("web to reach backend", || {
+            echo::Talk::dial(&address)?.say("hello")
+        });
+        let load = load(&address, "backend of demo");
+        let roots = Roots::new();
+        let stage = Self {
+            network,
+            roots,
+            load,
+        };
+        stage.commit("{builtin: {}}", "{}", "the roots are there");
+        wait_until_done(&stage.network);
+        stage
+    }
+
+    /// Commits a mesh with that CA and way of changing it, and waits until the
+    /// daemon has taken it in.
+    pub(super) fn commit(&self, ca: &str, transition: &str, message: &str) {
+        let mesh = mesh(ca, transition);
+        commit(&self.network, &self.roots.with(&mesh), message);
+    }
+
+    /// Waits for a phase that is none of these, or for the end.
+    pub(super) fn next_phase(&self, seen: &[String]) -> Option<String> {
+        wait::every(
+            Duration::from_millis(10),
+            LIMIT,
+            "another phase or the end",
+            || {
+                let mesh = status(&self.network)?;
+                match mesh["transition"]["phase"].as_str() {
+                    None => Ok(None),
+                    Some(phase) if seen.iter().any(|it| it == phase) => Err(format!("{mesh:#}")),
+                    Some(phase) => Ok(Some(phase.to_owned())),
+                }
+            },
+        )
+    }
+
+    /// Checks that no connection failed, and tells how it went.
+    pub(super) fn assert_no_failure(mut self) {
+        self.network.assert_running();
+        let report = self.load.finish();
+        println!("{report}");
+        report.assert_flawless();
+    }
+
+    /// Checks what every change of CA promises, and tells how it went.
+    pub(super) fn assert_flawless(mut self) {
+        self.network.assert_running();
+        let report = self.load.finish();
+        let plaintext = plaintext(&self.network);
+        println!("{report}; {plaintext} in plaintext");
+        report.assert_flawless();
+        assert_eq!(plaintext, 0);
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// The bytes that went over plaintext connections between proxies, and the
+/// connections between them that were not TLS, by Envoy's own counting.
+pub(super) fn plaintext(network: &Network) -> u64 {
+    let count = |(_, run): (&str, &crate::support::DpRun)| -> u64 {
+        let stats = run
+            .admin("/stats?format=json&filter=inbound_plaintext")
+            .expect("statistics");
+        let all = stats["stats"].as_array().expect("a list").iter();
+        all.filter(|it| {
+            let name = it["name"].as_str().unwrap_or_default();
+            name.ends_with("downstream_cx_rx_bytes_total") || name.ends_with("downstream_cx_total")
+        })
+        .map(|it| it["value"].as_u64().unwrap_or_default())
+        .sum()
+    };
+    network.proxies().map(count).sum()
+}

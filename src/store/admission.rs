@@ -10,8 +10,8 @@ use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
-    MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Timestamp,
-    Transition,
+    MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Strategy,
+    Timestamp, Transition,
 };
 
 use crate::transition::{Key, Move, Situation, Witness};
@@ -76,6 +76,7 @@ pub(super) fn decide<'a>(
             ..current.clone()
         },
         keys: BTreeMap::new(),
+        opens: None,
         evidence,
         approved: approved(current.progress.transition.as_ref()),
         now,
@@ -98,6 +99,9 @@ pub(super) fn decide<'a>(
     let next = draft.settle();
     whole(&next)?;
     signed_as_chosen(current, &next)?;
+    if let Some(to) = draft.opens {
+        announced(&next, to)?;
+    }
     Ok(Admitted {
         next,
         keys: draft.keys,
@@ -111,6 +115,8 @@ struct Draft<'a, 'e> {
     situation: Situation,
     next: MeshState,
     keys: BTreeMap<AuthorityId, &'a SealedKey>,
+    /// The posture that is gone back to, towards plaintext.
+    opens: Option<Posture>,
     evidence: &'e Evidence,
     /// Whom someone said to go on without. The write that ends a transition is
     /// still a part of it.
@@ -158,6 +164,9 @@ impl<'a> Draft<'a, '_> {
             return Ok(());
         }
         if !self.is_new {
+            if to < self.situation.posture {
+                self.opens = Some(to);
+            }
             return self.make(Move::Secure(to));
         }
         if to.has_identities() && self.situation.active().is_none() {
@@ -330,6 +339,16 @@ fn whole(next: &MeshState) -> Result<(), Refusal> {
         (None, _) if next.progress.posture.has_identities() => Err(Refusal::NoActiveAuthority),
         _ => Ok(()),
     }
+}
+
+/// Connections become plaintext only where the mesh says so: it is disabled,
+/// or its authority changes in plaintext.
+fn announced(next: &MeshState, to: Posture) -> Result<(), Refusal> {
+    let enabled = next.mesh().is_some_and(|mesh| mesh.mtls.enabled);
+    if enabled && next.progress.rules.strategy != Strategy::DisableFirst {
+        return Err(Refusal::Unannounced { to });
+    }
+    Ok(())
 }
 
 /// While mTLS is enabled, only the authority that `mtls.ca` chooses comes to sign.

@@ -2,7 +2,7 @@
 
 use crate::model::{
     AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, IllegalMove, MeshName,
-    ResourceKey,
+    Posture, ResourceKey,
 };
 use crate::transition::{Awaited, Gate, Illegal};
 
@@ -107,6 +107,15 @@ pub enum Refusal {
         origin: AuthorityOrigin,
         /// What the Mesh asks for.
         ca: CaSpec,
+    },
+    /// Connections would become plaintext, and the Mesh does not say so.
+    #[error(
+        "connections cannot go back to {to:?}: the Mesh has mTLS enabled, and its authority \
+         does not change in plaintext (`disableFirst`)"
+    )]
+    Unannounced {
+        /// The posture that was asked for.
+        to: Posture,
     },
     /// A step that is not legal from the present state.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! Whatever is written in whatever order, a mesh stays whole.
 
-use proptest::prelude::*;
+use proptest::prelude::{Strategy, *};
 use proptest::sample::select;
 
 use super::*;

@@ -40,6 +40,7 @@ fn two() -> Run {
         commits: 2,
         troubles: 1,
         lags: false,
+        crashes: false,
         rogue: false,
         fault: Fault::None,
     }
@@ -65,6 +66,7 @@ fn bounded(mut run: Run) -> Run {
             "joining" => run.joining = value.into(),
             "eager" => run.eager = value.into(),
             "lags" => run.lags = value != 0,
+            "crashes" => run.crashes = value != 0,
             "rogue" => run.rogue = value != 0,
             _ => panic!("{BOUNDS}: {name}"),
         }
@@ -176,6 +178,7 @@ fn one_proxy_joins_another_while_the_authority_changes() {
     check(Run {
         proxies: 1,
         joining: 1,
+        commits: 1,
         ..two()
     });
 }
@@ -193,6 +196,7 @@ fn one_proxy_joins_another_while_it_is_switched() {
 fn the_control_plane_crashes_and_another_takes_over() {
     check(Run {
         lags: true,
+        crashes: true,
         commits: 1,
         wants: vec![wants(true, Ca::X)],
         ..two()
@@ -203,6 +207,7 @@ fn the_control_plane_crashes_and_another_takes_over() {
 fn the_control_plane_crashes_while_it_is_switched() {
     check(Run {
         lags: true,
+        crashes: true,
         commits: 1,
         ..switching()
     });
@@ -212,7 +217,6 @@ fn the_control_plane_crashes_while_it_is_switched() {
 fn someone_writes_what_admission_lets_pass() {
     check(Run {
         rogue: true,
-        troubles: 0,
         commits: 1,
         ..two()
     });
@@ -222,7 +226,6 @@ fn someone_writes_what_admission_lets_pass() {
 fn three_proxies_change_the_authority() {
     check(Run {
         proxies: 3,
-        commits: 1,
         ..two()
     });
 }
@@ -231,7 +234,6 @@ fn three_proxies_change_the_authority() {
 fn three_proxies_enable_and_disable() {
     check(Run {
         proxies: 3,
-        troubles: 0,
         ..switching()
     });
 }
@@ -282,6 +284,7 @@ fn a_machine_that_records_connections_late_is_found_out() {
         wants: vec![PLAINTEXT],
         commits: 1,
         lags: true,
+        crashes: true,
         ..two()
     };
     finds(Fault::RecordedWithLeaf, REACHES, joins);

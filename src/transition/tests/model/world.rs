@@ -102,7 +102,7 @@ pub(super) struct Row {
     pub(super) offered: u8,
     /// Whether the time of the drain is over.
     pub(super) over: bool,
-    /// Whose leaf it acknowledged last; 0 where none.
+    /// Whose leaf it acknowledged last, if that has not ended; 0 where none.
     pub(super) issuer: u8,
 }
 
@@ -292,7 +292,7 @@ fn proxy(row: &Row, id: DataplaneId) -> ProxyEvidence {
     proxy.held_until = row.holds.then(|| at(1000));
     if let Some(issuer) = row.issuer.checked_sub(1) {
         proxy.leaf_issuer = Some(WORLD.authorities[usize::from(issuer)].id);
-        proxy.leaf_not_after = Some(at(if row.holds { 1000 } else { -1 }));
+        proxy.leaf_not_after = Some(at(1000));
     }
     proxy
 }

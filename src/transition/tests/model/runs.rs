@@ -55,6 +55,10 @@ fn switching() -> Run {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the bounds of a longer run are nothing that the machine sees"
+)]
 fn bounded(mut run: Run) -> Run {
     let text = std::env::var(BOUNDS).unwrap_or_default();
     for (name, value) in text.split(',').filter_map(|it| it.split_once('=')) {
@@ -88,7 +92,7 @@ fn check(run: Run) {
         began.elapsed()
     );
     for (property, path) in checker.discoveries() {
-        let last = path.last_state().clone();
+        let last = *path.last_state();
         let is_example =
             checker.model().properties().iter().any(|it| {
                 it.name == property && it.expectation == stateright::Expectation::Sometimes

@@ -87,6 +87,10 @@ impl Stored {
 }
 
 /// What the evidence says of one proxy.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is known or not, independently"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(super) struct Row {
     /// Whether there is evidence of it at all.
@@ -264,11 +268,11 @@ fn transition(phase: Phase) -> Transition {
 pub(super) fn evidence(rows: &Rows) -> Evidence {
     let known = rows.iter().zip(&WORLD.ids).filter(|(row, _)| row.known);
     known
-        .map(|(row, id)| (id.clone(), Arc::new(proxy(row, id.clone()))))
+        .map(|(row, id)| (id.clone(), Arc::new(proxy(*row, id.clone()))))
         .collect()
 }
 
-fn proxy(row: &Row, id: DataplaneId) -> ProxyEvidence {
+fn proxy(row: Row, id: DataplaneId) -> ProxyEvidence {
     let at = |seconds: i64| Timestamp::from_unix_seconds(NOW + seconds);
     let mut proxy = ProxyEvidence::none(id, now());
     proxy.connected_since = row.connected.then(now);

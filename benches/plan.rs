@@ -83,6 +83,7 @@ async fn apply(plan: &Plan, desired: &Desired, now: Timestamp) {
         let path = folder.path().join(format!("windlass-{round}.db"));
         let store = SqliteStore::open(&path).await.expect("a store");
         let applier = Applier {
+            evidence: &Evidence::new(),
             store: &store,
             vault: &vault,
             keys: &keys,

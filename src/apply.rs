@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::ca::{self, CaError};
 use crate::model::{
-    AuthorityId, AuthorityOrigin, AuthorityState, Desired, Generation, HistoryEntry, MeshName,
-    MeshState, Origin, Posture, PrivateKey, Resource, ResourceKey, Revision, StoredResource,
-    Timestamp,
+    AuthorityId, AuthorityOrigin, AuthorityState, Desired, Evidence, Generation, HistoryEntry,
+    MeshName, MeshState, Origin, Posture, PrivateKey, Resource, ResourceKey, Revision,
+    StoredResource, Timestamp,
 };
+use crate::outlook::{self, Recorded};
 use crate::plan::{Action, AuthorityRef, MeshPlan};
 use crate::store::encryption::{Vault, VaultError};
 use crate::store::{MeshWrite, Operation, Store, WriteError, Written};
@@ -27,6 +28,8 @@ pub struct Applier<'a> {
     pub vault: &'a Vault,
     /// The keys of the authorities that the plan stages.
     pub keys: &'a OpenedKeys,
+    /// What proxies have acknowledged, for the history.
+    pub evidence: &'a Evidence,
     /// The present.
     pub now: Timestamp,
 }
@@ -108,7 +111,7 @@ impl Applier<'_> {
             mesh: plan.mesh.clone(),
             expected: plan.generation,
             operations,
-            history: Some(self.history(plan, desired.revision.clone())),
+            history: Some(self.history(plan, current, desired.revision.clone())),
         };
         self.store
             .write(&write)
@@ -119,7 +122,13 @@ impl Applier<'_> {
             })
     }
 
-    fn history(&self, plan: &MeshPlan, revision: Option<Revision>) -> HistoryEntry {
+    fn history(
+        &self,
+        plan: &MeshPlan,
+        current: &MeshState,
+        revision: Option<Revision>,
+    ) -> HistoryEntry {
+        let Recorded { gates, ended } = outlook::recorded(current, plan, self.evidence, self.now);
         HistoryEntry {
             at: self.now,
             // The store knows which it will be.
@@ -130,8 +139,8 @@ impl Applier<'_> {
                 .iter()
                 .map(|step| step.action.to_string())
                 .collect(),
-            gates: Vec::new(),
-            ended: None,
+            gates,
+            ended,
         }
     }
 }

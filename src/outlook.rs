@@ -94,19 +94,15 @@ impl Outlook {
         };
         let waiting = Goal::of(mesh, given.issuing, given.now).and_then(|goal| {
             let course = course(&Situation::of(mesh), &goal, &witness);
-            let (_, marks) = course.stages.get(course.due)?;
             // What is due is done in a moment; the gate after it begins to wait then.
-            let since = match course.due {
-                0 => transition.since,
-                _ => given.now,
-            };
+            let waiting = course.waiting.filter(|_| course.due == 0)?;
             let scene = Scene {
                 witness: &witness,
-                marks: *marks,
-                since,
+                marks: mesh.progress.marks,
+                since: transition.since,
                 issuing: given.issuing,
             };
-            Some(scene.waits(course.waiting?))
+            Some(scene.waits(waiting))
         });
         let plaintext = plaintext(&transition, &witness);
         Self {

@@ -57,6 +57,8 @@ pub struct MeshStatus {
     pub name: MeshName,
     /// Its mTLS.
     pub mtls: MtlsStatus,
+    /// How connections are secured now.
+    pub posture: Posture,
     /// The store's generation when it was last written.
     pub generation: Generation,
     /// The authorities that are not revoked, in the order of their ids.
@@ -74,8 +76,6 @@ pub struct MeshStatus {
 pub struct MtlsStatus {
     /// Whether proxies are to use it.
     pub enabled: bool,
-    /// How connections are secured now.
-    pub posture: Posture,
     /// `builtin` or `provided`.
     pub ca: String,
 }
@@ -190,9 +190,9 @@ impl MeshStatus {
             name: state.name.clone(),
             mtls: MtlsStatus {
                 enabled: mesh.mtls.enabled,
-                posture: state.progress.posture,
                 ca: mesh.mtls.ca.kind().to_owned(),
             },
+            posture: state.progress.posture,
             generation: state.generation,
             authorities,
             transition: TransitionStatus::of(state, given),

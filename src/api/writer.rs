@@ -135,7 +135,9 @@ impl Writer {
             if plan.steps.is_empty() {
                 return Ok((Done::Unchanged, current.generation));
             }
+            let evidence = (self.parts.evidence)();
             let applier = Applier {
+                evidence: &evidence,
                 store: self.parts.store.as_ref(),
                 vault: &self.parts.vault,
                 // A call brings no provided authority.

@@ -111,7 +111,6 @@ fn write_part(out: &mut String, entry: &HistoryEntry, part: &AcknowledgedPart) -
         |it: &crate::model::AcknowledgedBy| format!("{}/{} at {}", entry.mesh, it.dataplane, it.at);
     match part.by.split_last() {
         None => writeln!(out),
-        Some((last, [])) => writeln!(out, ": {}", name(last)),
         Some(_) if part.by.len() == part.proxies => {
             let all: Vec<String> = part.by.iter().map(name).collect();
             writeln!(out, ": {}", all.join(", "))
@@ -134,5 +133,49 @@ fn write_end(out: &mut String, ended: &EndedTransition) -> fmt::Result {
             writeln!(out, ", inbounds accepted plaintext for {window} of it")
         }
         None => writeln!(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(by: &[(&str, &str)]) -> HistoryEntry {
+        let by = by
+            .iter()
+            .map(|(name, at)| serde_json::json!({"dataplane": name, "at": at}));
+        let by: Vec<_> = by.collect();
+        serde_json::from_value(serde_json::json!({
+            "at": "2026-01-31T12:00:12Z", "generation": 9, "mesh": "demo", "revision": null,
+            "steps": ["sign leaves with builtin authority 2"],
+            "gates": [{"phase": "activate", "waitedFor": "every proxy to acknowledge the trust bundle",
+                "since": "2026-01-31T12:00:00Z",
+                "acknowledged": [{"part": "bundle", "proxies": 3, "by": by}],
+                "without": 2, "passedOver": [{"dataplane": "old", "why": "approved"}]}],
+            "ended": {"from": "builtin authority 1", "to": "bell \u{7}", "started": "2026-01-31T11:00:12Z",
+                "seconds": 3600, "plaintextSeconds": 42},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_gate_is_told_in_a_line_with_the_last_to_acknowledge() {
+        let short = [entry(&[("web", "2026-01-31T12:00:11Z")])];
+        assert_eq!(
+            render(&short).unwrap(),
+            "\
+2026-01-31T12:00:12Z  generation 9  mesh demo  api
+  - sign leaves with builtin authority 2
+  gate of activate: waited 12s for every proxy to acknowledge the trust bundle
+    3 proxies acknowledged the trust bundle, the last demo/web at 2026-01-31T12:00:11Z
+    without demo/old (approved) and 1 more
+  transition from builtin authority 1 to bell \\u{7} ended after 1h, inbounds accepted plaintext for 42s of it
+"
+        );
+        let at = "2026-01-31T12:00:11Z";
+        let full = [entry(&[("a", at), ("b", at), ("web", at)])];
+        let text = render(&full).unwrap();
+        let all = format!("the trust bundle: demo/a at {at}, demo/b at {at}, demo/web at {at}\n");
+        assert!(text.contains(&all), "{text}");
     }
 }

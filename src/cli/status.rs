@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::client::{Address, Client};
 use super::output::{TextOrJson, print, printable, table, to_json};
 use super::{CliError, ErrorKind, Outcome, Terminal};
-use crate::api::{MeshStatus, MtlsStatus, SourceStatus, Status};
+use crate::api::{MeshStatus, SourceStatus, Status};
 use crate::model::Posture;
 use crate::reconcile::report::Condition;
 
@@ -133,7 +133,7 @@ fn mesh_row(mesh: &MeshStatus) -> [String; 6] {
         .collect();
     [
         mesh.name.to_string(),
-        mtls(&mesh.mtls),
+        mtls(mesh),
         printable(&mesh.mtls.ca).into_owned(),
         mesh.generation.to_string(),
         authorities.join(", "),
@@ -145,15 +145,15 @@ fn mesh_row(mesh: &MeshStatus) -> [String; 6] {
 }
 
 /// What is wanted and, where that is not so yet, what is.
-fn mtls(mtls: &MtlsStatus) -> String {
-    let (wanted, is_there) = if mtls.enabled {
-        ("on", mtls.posture == Posture::Strict)
+fn mtls(mesh: &MeshStatus) -> String {
+    let (wanted, is_there) = if mesh.mtls.enabled {
+        ("on", mesh.posture == Posture::Strict)
     } else {
-        ("off", mtls.posture == Posture::Plaintext)
+        ("off", mesh.posture == Posture::Plaintext)
     };
     if is_there {
         wanted.to_owned()
     } else {
-        format!("{wanted} ({})", mtls.posture)
+        format!("{wanted} ({})", mesh.posture)
     }
 }

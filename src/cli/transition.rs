@@ -1,5 +1,8 @@
 //! `windlass transition`
 
+use std::fmt::Write as _;
+use std::io::Write as _;
+
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -170,10 +173,11 @@ fn approve(args: &Approve, terminal: &mut Terminal) -> Result<Outcome, CliError>
     }
     let path = format!("/meshes/{}/transition/approve", args.mesh);
     let approval: Approval = client.post_for(&path, &Approving { dataplanes })?;
-    let names = approval.approved.iter().map(|name| printable(name));
-    let text: String = names
-        .map(|name| format!("goes on without {name}\n"))
-        .collect();
+    let mut text = String::new();
+    for name in &approval.approved {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "goes on without {}", printable(name));
+    }
     if let Some(hint) = &approval.hint {
         let _ = writeln!(terminal.err, "hint: {}", printable(hint));
     }

@@ -82,7 +82,7 @@ impl Reconciler {
         self.stirred = Some(std::collections::BTreeSet::new());
         let due = |(plan, mesh): &&(MeshPlan, Arc<MeshState>)| plan.is_due(mesh) && !stages(plan);
         if !plans.iter().any(|it| due(&it)) {
-            self.report_transitions(&plans);
+            self.report_transitions();
             return Ok(false);
         }
         // The store judges by what it knows.
@@ -114,7 +114,7 @@ impl Reconciler {
         self.serve(Arc::new(current)).await;
         if outdated {
             self.refresh().await?;
-            self.report_transitions(&plans);
+            self.report_transitions();
             return Ok(false);
         }
         Ok(true)
@@ -136,13 +136,18 @@ impl Reconciler {
         }
     }
 
-    fn report_transitions(&mut self, plans: &[(MeshPlan, Arc<MeshState>)]) {
-        let now = clock::now();
-        let running: Vec<report::Running> = plans
-            .iter()
-            .filter_map(|(plan, mesh)| report::Running::of(plan, mesh, now))
+    fn report_transitions(&mut self) {
+        let evidence = self.parts.evidence.snapshot();
+        let given = Circumstances {
+            evidence: &evidence,
+            issuing: self.parts.issuing,
+            now: clock::now(),
+        };
+        let meshes = self.current.meshes.values();
+        let running: Vec<report::Running> = meshes
+            .filter_map(|mesh| report::Running::of(mesh, given))
             .collect();
         self.reporter
-            .update(now, |report| report.transitions(&running));
+            .update(given.now, |report| report.transitions(&running));
     }
 }

@@ -352,7 +352,9 @@ impl Parts {
         if !plan.is_due(&before) {
             return Ok(false);
         }
+        let evidence = self.evidence.snapshot();
         let applier = Applier {
+            evidence: &evidence,
             store: self.store.as_ref(),
             vault: &self.vault,
             keys,

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use super::verdict::Verdict;
 use crate::config::SourceConfig;
 use crate::model::{Diagnostic, MeshName, MeshState, Revision, SourceName, Timestamp};
-use crate::plan::MeshPlan;
+use crate::outlook::Outlook;
+use crate::plan::Circumstances;
 use crate::source::redact_url;
-use crate::transition::{Awaited, Reason};
 
 /// How a source stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,23 +121,19 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// The transition of a mesh that does not go on now; `None` where none runs.
-    pub(super) fn of(plan: &MeshPlan, mesh: &MeshState, now: Timestamp) -> Option<Self> {
-        let transition = mesh.progress.transition.as_ref()?;
-        let waiting = plan.waiting.as_ref();
-        let drains = |it: &Awaited| matches!(it.reason, Reason::Draining { .. });
-        let awaits = waiting.is_some_and(|it| !it.held && !it.awaited.iter().all(drains));
-        let patience = mesh.progress.rules.ack_timeout.0;
-        let mut message = format!("phase {}", transition.phase);
-        if let Some(waiting) = waiting {
+    /// The transition of a mesh; `None` where none runs.
+    pub(super) fn of(mesh: &MeshState, given: Circumstances<'_>) -> Option<Self> {
+        let outlook = Outlook::running(mesh, given)?;
+        let mut message = format!("phase {}", outlook.transition.phase);
+        if let Some(waiting) = &outlook.waiting {
             if waiting.held {
-                let _ = write!(message, ", held before {} by `hold`", waiting.phase);
+                let _ = write!(message, ", held before {} by `hold`", waiting.before);
             } else {
                 let _ = write!(message, ", waits for {}", waiting.gate);
             }
             for (index, awaited) in waiting.awaited.iter().take(NAMED).enumerate() {
                 let start = if index == 0 { ": " } else { ", " };
-                let _ = write!(message, "{start}{} {}", awaited.dataplane, awaited.reason);
+                let _ = write!(message, "{start}{} ({})", awaited.dataplane, awaited.why);
             }
             if waiting.awaited.len() > NAMED {
                 let _ = write!(message, " and {} more", waiting.awaited.len() - NAMED);
@@ -146,8 +142,8 @@ impl Running {
         Some(Self {
             mesh: mesh.name.clone(),
             message,
-            since: transition.since,
-            stalled: awaits && transition.since + patience <= now,
+            since: outlook.transition.since,
+            stalled: outlook.stalled_since().is_some(),
         })
     }
 }

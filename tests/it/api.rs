@@ -11,6 +11,7 @@ pub(crate) mod control_plane;
 mod docs;
 mod limits;
 mod tokens;
+pub(crate) mod transition;
 mod write;
 mod write_git;
 
@@ -178,29 +179,31 @@ fn the_status_has_the_pinned_shape() {
                 "diagnostics": [{"code": "WL0104", "severity": "error", "message": "no good",
                     "field": "mtls.ca", "file": "", "line": 0, "column": 0, "hint": "do better"}]}],
             "meshes": [
-                {"name": "default", "mtls": {"enabled": true, "ca": "builtin"}, "generation": 7,
-                    "authorities": [{"id": active.id.to_string(), "state": "active",
+                {"name": "default", "mtls": {"enabled": true, "ca": "builtin"}, "posture": "strict", "generation": 7,
+                    "authorities": [{"id": active.id.to_string(), "name": "builtin authority 2", "state": "active",
                         "notAfter": active.not_after.to_string()}],
                     "transition": null, "conditions": [], "dataplanes": {"known": 2, "online": 1, "insights": [
                         {"name": "dp-echo-1", "connectedSince": at, "replica": "cp-0", "lastSeen": at,
                             "bundle": null, "leafAuthority": Digest::of(b"an old root").to_string(),
                             "leafExpiresAt": "2026-02-01T00:00:00Z", "tokenExpiresAt": "2026-03-02T12:00:00Z",
                             "versions": {"cluster": "sha256:c1"},
-                            "outOfSync": ["identity_cert", "listener", "mesh_ca"],
+                            "parts": {"bundle": {"current": true, "acknowledgedAt": at},
+                                "leaf": {"current": false, "acknowledgedAt": null}},
+                            "outOfSync": ["identity_cert", "listener"],
                             "lastNack": {"at": at, "resource": "listener",
                                 "message": "bell \u{7} rung\u{1b}[2J\u{202e}"}},
                         {"name": "edge", "connectedSince": null, "replica": "cp-0", "lastSeen": at,
                             "bundle": null, "leafAuthority": null, "leafExpiresAt": null,
-                            "tokenExpiresAt": null, "versions": {},
-                            "outOfSync": ["identity_cert", "mesh_ca"], "lastNack": null}]}},
-                {"name": "off", "mtls": {"enabled": false, "ca": "provided"}, "generation": 3,
+                            "tokenExpiresAt": null, "versions": {}, "parts": {},
+                            "outOfSync": [], "lastNack": null}]}},
+                {"name": "off", "mtls": {"enabled": false, "ca": "provided"}, "posture": "plaintext", "generation": 3,
                     "authorities": [], "transition": null,
                     "conditions": [{"type": "Stalled", "status": "True", "reason": "Invalid",
                         "message": "Invalid it is", "lastTransitionTime": at}],
                     "dataplanes": {"known": 1, "online": 0, "insights": [
                         {"name": "edge", "connectedSince": null, "replica": null, "lastSeen": null,
                             "bundle": null, "leafAuthority": null, "leafExpiresAt": null,
-                            "tokenExpiresAt": null, "versions": {}, "outOfSync": [], "lastNack": null}]}}]
+                            "tokenExpiresAt": null, "versions": {}, "parts": {}, "outOfSync": [], "lastNack": null}]}}]
         })
     );
 }
@@ -275,8 +278,8 @@ fn metrics_follow_the_state() {
         );
         let authorities = cp.current.meshes["default"].authorities.values();
         let active = authorities.filter(|authority| authority.state.name() == "active");
-        let end = active
-            .map(|authority| authority.not_after.unix_seconds())
+        let (id, end) = active
+            .map(|authority| (authority.id, authority.not_after.unix_seconds()))
             .next()
             .unwrap();
         for line in [
@@ -289,7 +292,7 @@ fn metrics_follow_the_state() {
             "windlass_mesh_dataplanes{mesh=\"default\",state=\"online\"} 1".to_owned(),
             "windlass_mesh_dataplanes{mesh=\"off\",state=\"online\"} 0".to_owned(),
             format!(
-                "windlass_authority_not_after_timestamp_seconds{{mesh=\"default\",state=\"active\"}} {end}"
+                "windlass_authority_not_after_timestamp_seconds{{mesh=\"default\",authority=\"{id}\",state=\"active\"}} {end}"
             ),
         ] {
             assert!(
@@ -343,7 +346,7 @@ fn web_pages_do_not_reach_the_servers() {
 /// server's from the start.
 #[test]
 fn docs_metrics_names_every_family() {
-    let cp = ControlPlane::start();
+    let cp = transition::rolling();
     cp.metrics
         .reconciled(ReconcileResult::Applied, Duration::ZERO);
     cp.metrics
@@ -392,7 +395,9 @@ const METRICS: &str = "\
 
 `GET http://127.0.0.1:5680/metrics` answers in the text format of OpenMetrics 1.0.
 `state` of `windlass_mesh_dataplanes` is `known` or `online`; of
-`windlass_authority_not_after_timestamp_seconds` it is the authority's state.
+`windlass_authority_not_after_timestamp_seconds` it is the authority's state. `posture` is `plaintext`,
+`identified`, `permissive`, `encrypting` or `strict`, and `phase` is one that `windlass transition show` names.
+The series of a mesh that is gone are gone.
 `result` is `applied`, `unchanged`, `held_back` or `failed`. `protocol` is `sotw` or `delta`,
 `service` is `sds` or `ads`, `type` is a type of resources such as `secret` or `cluster`, and `code` is a
 gRPC code such as `unauthenticated`.

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod transition;
+
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -139,16 +141,13 @@ fn inspect_shows_the_proxies_as_a_table_and_all_that_is_known_of_them() {
     };
     assert_eq!(echo[..2], ["default", "dp-echo-1"]);
     assert!(echo[2].starts_with("Online for "), "{text}");
-    assert_eq!(echo[6..8], [old, "no: identity_cert, listener, mesh_ca"]);
+    assert_eq!(echo[6..8], [old, "no: identity_cert, listener"]);
     assert!(
         echo[8].ends_with(r" ago: bell \u{7} rung\u{1b}[2J\u{202e}"),
         "{text}"
     );
     assert!(edge[2].starts_with("Offline for "), "{text}");
-    assert_eq!(
-        edge[3..8],
-        ["cp-0", "-", "-", "-", "no: identity_cert, mesh_ca"]
-    );
+    assert_eq!(edge[3..8], ["cp-0", "-", "-", "-", "yes"]);
     assert_eq!(off[..3], ["off", "edge", "Never connected"]);
 
     let one = printed(&cp, &["inspect", "dataplanes", "-m", "off"]);

@@ -149,6 +149,7 @@ pub(super) async fn reconcile(
         let absent = Arc::new(MeshState::absent(mesh.mesh.clone()));
         let state = before.meshes.get(&mesh.mesh).unwrap_or(&absent);
         let applier = Applier {
+            evidence: &Evidence::new(),
             store,
             vault,
             keys: &ROOTS.1,

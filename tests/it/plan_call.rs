@@ -107,6 +107,7 @@ async fn make(store: &MemoryStore, vault: &Vault, call: &Call) -> Result<(), Cal
     )?;
     if !plan.steps.is_empty() {
         let applier = Applier {
+            evidence: &Evidence::new(),
             store,
             vault,
             keys: &OpenedKeys::new(),

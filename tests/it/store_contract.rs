@@ -9,7 +9,7 @@ use windlass::store::sqlite::SqliteStore;
 mod authorities;
 mod kept;
 mod persistent;
-mod samples;
+pub(crate) mod samples;
 mod sqlite;
 mod writes;
 

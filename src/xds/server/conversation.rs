@@ -221,12 +221,10 @@ impl<V: Variant> Conversation<V> {
         }
         let mut all_prove = true;
         for secret in resources {
-            if !self.connection.accepted(secret, now) {
-                self.session.disbelieve(secret);
-                all_prove = false;
-            }
+            all_prove &= self.connection.accepted(secret, now);
         }
         if !all_prove {
+            // Then the present version is another, and is to be proven anew.
             self.try_again();
         }
         all_prove

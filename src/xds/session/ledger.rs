@@ -112,19 +112,6 @@ impl Ledger {
         }
     }
 
-    /// Takes an acceptance that proves nothing for a rejection.
-    pub(super) fn disbelieve(&mut self, accepted: &Resource) {
-        if let Some(holding) = self.holdings.get_mut(&*accepted.name)
-            && let State::Sent {
-                resource, answer, ..
-            } = &mut holding.state
-            && *answer == Answer::Accepted
-            && resource.version == accepted.version
-        {
-            *answer = Answer::Rejected;
-        }
-    }
-
     /// Drops holdings. What was rejected together with one of them is due again.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Holding) -> bool) {
         let mut taint = false;

@@ -14,7 +14,7 @@
 use super::ledger::{Ledger, State};
 use super::{Session, Variant};
 use crate::model::Part;
-use crate::xds::resource::{IDENTITY_CERT, MESH_CA, Resource, ResourceType};
+use crate::xds::resource::{IDENTITY_CERT, MESH_CA, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
 impl Part {
@@ -57,14 +57,6 @@ impl<V: Variant> Session<V> {
                 None => ledger.holds_all_of(snapshot),
             }
         })
-    }
-
-    /// Takes an acceptance that proves nothing for a rejection: the bytes are
-    /// not sent again, and what is sent instead is another matter.
-    pub fn disbelieve(&mut self, accepted: &Resource) {
-        if let Some(it) = self.of_mut(accepted.kind) {
-            it.ledger_mut().disbelieve(accepted);
-        }
     }
 }
 

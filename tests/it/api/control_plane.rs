@@ -13,14 +13,17 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use windlass::api::{ApiContext, Writer, WriterParts, serve_admin, serve_api, serve_diagnostics};
+use windlass::api::{
+    ApiContext, EvidenceSource, Writer, WriterParts, serve_admin, serve_api, serve_diagnostics,
+};
 use windlass::ca;
 use windlass::ca::Issuing;
 use windlass::config::{self, Overrides};
 use windlass::model::{
-    Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic, Digest, Evidence,
-    Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, Posture, PrivateKey, Progress,
-    ProxyEvidence, Resource, SealedKey, SourceName, SourceStatus, StoredResource, Timestamp,
+    Acknowledgement, Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic,
+    Digest, Evidence, Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, Part, Posture,
+    PrivateKey, Progress, ProxyEvidence, Resource, SealedKey, SourceName, SourceStatus,
+    StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 use windlass::state::Serving;
@@ -59,10 +62,7 @@ pub(crate) struct ControlPlane {
     pub(crate) shutdown: CancellationToken,
     pub(crate) servers: Vec<JoinHandle<()>>,
     pub(crate) runtime: Runtime,
-    _kept: (
-        watch::Sender<Arc<Serving>>,
-        watch::Sender<Arc<Vec<SourceReport>>>,
-    ),
+    _reports: watch::Sender<Arc<Vec<SourceReport>>>,
 }
 
 impl ControlPlane {
@@ -71,6 +71,19 @@ impl ControlPlane {
     }
 
     pub(crate) fn on(runtime: Runtime) -> Self {
+        let history = Arc::new(HistoryOnly::default());
+        let store: Arc<dyn Store> = history.clone();
+        Self::over(runtime, current(), store, history, Arc::new(evidence))
+    }
+
+    /// The same over another state. What is written to `store` is served.
+    pub(crate) fn over(
+        runtime: Runtime,
+        current: Current,
+        kept: Arc<dyn Store>,
+        store: Arc<HistoryOnly>,
+        evidence: EvidenceSource,
+    ) -> Self {
         let bind = || {
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
             let address = listener.local_addr().unwrap();
@@ -87,7 +100,7 @@ impl ControlPlane {
         let mut config = config::load(None, &[].into(), &overrides).unwrap();
         (config.api, config.admin_local) = (api, admin);
 
-        let current = Arc::new(current());
+        let current = Arc::new(current);
         let serving = Serving {
             current: current.clone(),
             ..Serving::default()
@@ -96,17 +109,17 @@ impl ControlPlane {
         let (reports_sender, reports) = watch::channel(Arc::new(vec![report()]));
         let (ready, ready_receiver) = watch::channel(false);
         let tokens = Arc::new(Keyring::from_keys(&[(1, TOKEN_KEY.clone())]).unwrap());
-        let (sync, store) = (Arc::new(Notify::new()), Arc::new(HistoryOnly::default()));
+        let (sync, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let shutdown = CancellationToken::new();
         let mut metrics = Metrics::new();
         XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
         let writer = Writer::new(WriterParts {
-            store: store.clone(),
+            store: kept.clone(),
             vault: Arc::new(Vault::ephemeral()),
             serving: serving.clone(),
-            evidence: Arc::new(evidence),
-            written: Arc::default(),
+            evidence: evidence.clone(),
+            written: written.clone(),
             issuing: Issuing {
                 leaf_lifetime: config.ca.leaf_lifetime,
                 ..Issuing::default()
@@ -116,15 +129,23 @@ impl ControlPlane {
             serving,
             writer: Arc::new(writer),
             reports,
-            evidence: Arc::new(evidence),
+            evidence,
             tokens: tokens.clone(),
-            store: store.clone(),
+            store: kept.clone(),
             metrics: metrics.clone(),
             sync: sync.clone(),
             xds_ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
             config: Arc::new(config),
             ready: ready_receiver,
         };
+        runtime.spawn(async move {
+            loop {
+                written.notified().await;
+                let current = Arc::new(kept.load().await.unwrap());
+                let signers = std::collections::BTreeMap::new();
+                serving_sender.send_replace(Arc::new(Serving { current, signers }));
+            }
+        });
         let never_fails = |served: Result<(), std::convert::Infallible>| served.unwrap();
         let servers = vec![
             runtime.spawn({
@@ -153,7 +174,7 @@ impl ControlPlane {
             shutdown,
             servers,
             runtime,
-            _kept: (serving_sender, reports_sender),
+            _reports: reports_sender,
         }
     }
 
@@ -276,6 +297,9 @@ fn tell(proxy: &mut ProxyEvidence) {
     proxy.leaf_issuer = Some(AuthorityId(Digest::of(b"an old root")));
     proxy.leaf_not_after = Some(now() + Duration::from_hours(12));
     proxy.versions = [("cluster".to_owned(), "sha256:c1".to_owned())].into();
+    proxy.asks = [Part::Bundle, Part::Leaf].into();
+    let known = Acknowledgement { mark: 0, at: now() };
+    proxy.acknowledged = [(Part::Bundle, known)].into();
     proxy.refused = ["listener".to_owned()].into();
     proxy.last_nack = Some(Nack {
         at: now(),

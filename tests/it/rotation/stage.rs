@@ -8,7 +8,7 @@ use super::load::Load;
 use crate::mesh::network::Network;
 use crate::support::echo::{self, Echo};
 use crate::support::mesh_ca::MeshCa;
-use crate::support::{Site, wait};
+use crate::support::{DpRun, Site, wait};
 
 /// How often to look at a status, which costs the machine something.
 const LOOK: Duration = Duration::from_millis(50);
@@ -113,6 +113,8 @@ pub(super) struct Stage {
     pub(super) network: Network,
     pub(super) roots: Roots,
     pub(super) load: Load,
+    /// Connections and handshakes before the load: the first ones may come too early.
+    handshakes: (u64, u64),
 }
 
 impl Stage {
@@ -145,12 +147,14 @@ impl Stage {
         wait::until("web to reach backend", || {
             echo::Talk::dial(&address)?.say("hello")
         });
+        let handshakes = handshakes(&network);
         let load = load(&address, "backend of demo");
         let roots = Roots::new();
         let stage = Self {
             network,
             roots,
             load,
+            handshakes,
         };
         stage.commit("{builtin: {}}", "{}", "the roots are there");
         wait_until_done(&stage.network);
@@ -194,9 +198,12 @@ impl Stage {
         self.network.assert_running();
         let report = self.load.finish();
         let plaintext = plaintext(&self.network);
-        println!("{report}; {plaintext} in plaintext");
+        let (opened, shook_hands) = handshakes(&self.network);
+        let (opened, shook_hands) = (opened - self.handshakes.0, shook_hands - self.handshakes.1);
+        println!("{report}; {plaintext} bytes in plaintext, {shook_hands} handshakes of {opened}");
         report.assert_flawless();
         assert_eq!(plaintext, 0);
+        assert_eq!(opened, shook_hands, "some connection was not TLS");
     }
 }
 
@@ -206,13 +213,12 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// The bytes that went over plaintext connections between proxies, and the
-/// connections between them that were not TLS, by Envoy's own counting.
+/// The bytes and connections between proxies that are not TLS, by the counting
+/// of those that accept them. Its counters go with the filter chains.
 pub(super) fn plaintext(network: &Network) -> u64 {
-    let count = |(_, run): (&str, &crate::support::DpRun)| -> u64 {
-        let stats = run
-            .admin("/stats?format=json&filter=inbound_plaintext")
-            .expect("statistics");
+    let count = |(_, run): (&str, &DpRun)| -> u64 {
+        let stats = run.admin("/stats?format=json&filter=inbound_plaintext");
+        let stats = stats.expect("statistics");
         let all = stats["stats"].as_array().expect("a list").iter();
         all.filter(|it| {
             let name = it["name"].as_str().unwrap_or_default();
@@ -222,4 +228,15 @@ pub(super) fn plaintext(network: &Network) -> u64 {
         .sum()
     };
     network.proxies().map(count).sum()
+}
+
+/// The connections that web has opened to backend, and how many of them
+/// shook hands, by its own counting.
+fn handshakes(network: &Network) -> (u64, u64) {
+    let web = network.proxy("demo", "web");
+    let count = |name: &str| {
+        web.counter(&format!("cluster.backend.{name}"))
+            .expect("a counter")
+    };
+    (count("upstream_cx_total"), count("ssl.handshake"))
 }

@@ -224,6 +224,8 @@ async fn delta_honours_the_versions_of_an_earlier_stream() {
     })
     .await;
     drop(stream);
+    site.evidence("web", |evidence| evidence.connected_since.is_none())
+        .await;
     site.mesh.add_authority(AuthorityState::Prepared);
     site.publish();
     let mut stream = site.delta("web", first).await;

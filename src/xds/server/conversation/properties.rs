@@ -58,6 +58,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let part = prop::sample::select(&Part::ALL[..]);
     prop_oneof![
+        3 => Just(Event::Change(Part::Bundle, 0, BAD, true)),
         4 => (part, 0..2_usize, 0..=BAD, any::<bool>())
             .prop_map(|(part, name, content, raises)| Event::Change(part, name, content, raises)),
         3 => Just(Event::Publish),
@@ -147,8 +148,23 @@ impl<'a, V: Dialect> World<'a, V> {
             told: vec![contents.snapshot()],
             contents,
         };
+        world.proxy.wants = [MESH_CA, IDENTITY_CERT].into();
         world.connect();
+        world.drain();
         world
+    }
+
+    /// Lets everything arrive.
+    fn drain(&mut self) {
+        for _ in 0..1000 {
+            if !(self.request_arrives() | self.response_arrives() | self.work()) {
+                self.stream.as_mut().unwrap().on_silence();
+                if !self.work() {
+                    return;
+                }
+            }
+        }
+        panic!("it spins");
     }
 
     fn connect(&mut self) {
@@ -354,14 +370,7 @@ impl<'a, V: Dialect> World<'a, V> {
         }
         self.broken.clear();
         self.publish();
-        for _ in 0..1000 {
-            if !(self.request_arrives() | self.response_arrives() | self.work()) {
-                self.stream.as_mut().unwrap().on_silence();
-                if !self.work() {
-                    break;
-                }
-            }
-        }
+        self.drain();
         self.check(&Event::Work);
         let known = self.board.of(&dataplane("web")).unwrap();
         let snapshot = self.contents.snapshot();

@@ -94,14 +94,19 @@ impl Ledger {
         })
     }
 
-    /// A removal that was rejected is due again after the next response.
+    /// A removal that was rejected is due again after the next response; at
+    /// once where that went out before the answer came.
     fn judge_taken(&mut self, flight: u64, rejected: bool) {
+        let is_newest = flight == self.newest;
         self.holdings.retain(|_, holding| {
             if let State::Taken { nonce, answer } = &mut holding.state
                 && *nonce == flight
             {
-                if rejected {
+                if rejected && is_newest {
                     *answer = Answer::Rejected;
+                    return true;
+                } else if rejected {
+                    holding.state = State::Claimed(None);
                     return true;
                 }
                 holding.state = State::Absent;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use windlass::dataplane::bootstrap::Protocol;
-
-use super::acceptance;
-use super::network::{Network, mesh_document, own_address, permission};
 use windlass::model::{Part, ProxyEvidence};
 use windlass::store::Store as _;
 use windlass::store::sqlite::SqliteStore;
 
+use super::acceptance;
+use super::network::{Network, mesh_document, own_address, permission};
 use crate::support::{Daemon, Site, wait};
 
 const TYPES: [&str; 4] = ["secret", "cluster", "endpoints", "listener"];

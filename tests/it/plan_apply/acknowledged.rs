@@ -154,10 +154,12 @@ impl Site {
     }
 
     async fn apply(&self, plan: &plan::MeshPlan, state: &MeshState, desired: &Desired) {
+        let evidence = self.store.evidence().await.unwrap();
         let applier = Applier {
             store: &self.store,
             vault: &self.vault,
             keys: &ROOTS.1,
+            evidence: &evidence,
             now: clock::now(),
         };
         if let Err(error) = applier.apply(plan, state, desired).await {

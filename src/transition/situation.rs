@@ -223,7 +223,7 @@ impl Situation {
             (true, Posture::Identified) => Gate::OPEN,
             (true, Posture::Permissive) => Gate::IDENTITIES,
             (true, _) => Gate::SECURED,
-            (_, Posture::Plaintext) | (false, Posture::Permissive) => Gate::INBOUNDS,
+            (false, Posture::Plaintext | Posture::Permissive) => Gate::INBOUNDS,
             (false, Posture::Identified) => Gate::OUTBOUNDS,
             (false, _) => Gate::OPEN,
         })

@@ -439,6 +439,10 @@ impl Model for Run {
         if self.fault == Fault::None && self.wants.iter().any(changes) {
             properties.extend(milestones());
         }
+        let opens = |wants: &Wants| !wants.enabled || wants.disable_first;
+        if self.fault == Fault::None && self.wants.iter().any(opens) {
+            properties.extend(postures());
+        }
         properties
     }
 }
@@ -456,5 +460,23 @@ fn milestones() -> Vec<Property<Run>> {
         Property::<Run>::sometimes("a key is destroyed", |_, state| {
             state.stored.has(Slot::Revoked)
         }),
+    ]
+}
+
+/// So do runs that go through plaintext.
+fn postures() -> Vec<Property<Run>> {
+    let at = Property::<Run>::sometimes;
+    vec![
+        at("plaintext", |_, it| it.stored.posture == Posture::Plaintext),
+        at("identified", |_, it| {
+            it.stored.posture == Posture::Identified
+        }),
+        at("permissive", |_, it| {
+            it.stored.posture == Posture::Permissive
+        }),
+        at("encrypting", |_, it| {
+            it.stored.posture == Posture::Encrypting
+        }),
+        at("strict", |_, it| it.stored.posture == Posture::Strict),
     ]
 }

@@ -160,6 +160,7 @@ impl Site {
             store: &self.store,
             vault: &self.vault,
             keys: &ROOTS.1,
+            evidence: &evidence,
             now: clock::now(),
         };
         if let Err(error) = applier.apply(plan, state, desired).await {

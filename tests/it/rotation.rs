@@ -5,6 +5,7 @@ mod crashes;
 mod disable_first;
 mod joining;
 mod load;
+mod rejects;
 mod reverts;
 mod rolling;
 mod stage;

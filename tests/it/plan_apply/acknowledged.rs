@@ -156,7 +156,6 @@ impl Site {
     async fn apply(&self, plan: &plan::MeshPlan, state: &MeshState, desired: &Desired) {
         let evidence = self.store.evidence().await.unwrap();
         let applier = Applier {
-            evidence: &evidence,
             store: &self.store,
             vault: &self.vault,
             keys: &ROOTS.1,

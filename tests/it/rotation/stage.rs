@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::load::Load;
 use crate::mesh::network::Network;
@@ -199,6 +199,30 @@ impl Stage {
         assert_eq!(plaintext, 0);
         assert_eq!(opened, shook_hands, "some connection was not TLS");
     }
+}
+
+/// Waits until the transition is stalled in `phase` and awaits `dataplanes`.
+pub(super) fn wait_until_stalled(stage: &Stage, phase: &str, dataplanes: &[&str]) -> Value {
+    wait::until(&format!("a stall in {phase}"), || {
+        let mesh = status(&stage.network)?;
+        let transition = &mesh["transition"];
+        let is_so = transition["phase"] == phase
+            && transition["stalled"] == true
+            && transition["awaiting"] == json!(dataplanes);
+        if is_so {
+            Ok(mesh)
+        } else {
+            Err(format!("{mesh:#}"))
+        }
+    })
+}
+
+/// The states of the authorities.
+pub(super) fn states(mesh: &Value) -> Vec<&str> {
+    let authorities = mesh["authorities"].as_array().expect("authorities").iter();
+    let mut states: Vec<&str> = authorities.filter_map(|it| it["state"].as_str()).collect();
+    states.sort_unstable();
+    states
 }
 
 /// A port that is free now.

@@ -1,35 +1,8 @@
 //! Proxies that do not answer: the gate stays closed, and says for whom.
 
-use serde_json::{Value, json};
-
-use super::stage::{Stage, status, wait_until_done};
-use crate::support::wait;
+use super::stage::{Stage, states, wait_until_done, wait_until_stalled};
 
 const NEW: &str = "{provided: {name: root-2026}}";
-
-/// Waits until the transition is stalled in `phase` and awaits `dataplanes`.
-fn wait_until_stalled(stage: &Stage, phase: &str, dataplanes: &[&str]) -> Value {
-    wait::until(&format!("a stall in {phase}"), || {
-        let mesh = status(&stage.network)?;
-        let transition = &mesh["transition"];
-        let is_so = transition["phase"] == phase
-            && transition["stalled"] == true
-            && transition["awaiting"] == json!(dataplanes);
-        if is_so {
-            Ok(mesh)
-        } else {
-            Err(format!("{mesh:#}"))
-        }
-    })
-}
-
-/// The state of the authority that signed before.
-fn states(mesh: &Value) -> Vec<&str> {
-    let authorities = mesh["authorities"].as_array().expect("authorities").iter();
-    let mut states: Vec<&str> = authorities.filter_map(|it| it["state"].as_str()).collect();
-    states.sort_unstable();
-    states
-}
 
 #[test]
 fn a_stopped_proxy_is_waited_for_and_named_until_it_goes_on() {

@@ -467,7 +467,6 @@ fn milestones() -> Vec<Property<Run>> {
 fn postures() -> Vec<Property<Run>> {
     let at = Property::<Run>::sometimes;
     vec![
-        at("plaintext", |_, it| it.stored.posture == Posture::Plaintext),
         at("identified", |_, it| {
             it.stored.posture == Posture::Identified
         }),

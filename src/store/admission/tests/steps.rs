@@ -253,13 +253,21 @@ fn no_authority_leaves_the_bundle_that_a_leaf_needs() {
         proxy
     };
     let late = Some(now() + HOUR);
+    let drops = |connected: bool| {
+        let mut proxy = holds("builtin-1", late);
+        proxy.asks = [Part::Inbounds, Part::Outbounds].into();
+        proxy.connected_since = connected.then(now);
+        proxy
+    };
     let withdraw = [advance("builtin-1", STAGED)];
     let revoke = [advance("builtin-1", revoked())];
     let leave = [
         delete(Kind::Dataplane, "dp"),
         advance("builtin-1", revoked()),
     ];
-    let cases: [(&str, ProxyEvidence, &[Operation], bool); 6] = [
+    let cases: [(&str, ProxyEvidence, &[Operation], bool); 8] = [
+        ("dropped", drops(true), &withdraw, true),
+        ("dropped, and away", drops(false), &withdraw, false),
         ("withdrawn", holds("builtin-1", late), &withdraw, false),
         ("revoked", holds("builtin-1", late), &revoke, false),
         ("of unknown end", holds("builtin-1", None), &withdraw, false),

@@ -141,7 +141,10 @@ const ANY: &[&str] = &[
 
 #[test]
 fn two_proxies_change_the_authority_and_back() {
-    check(two());
+    check(Run {
+        troubles: 2,
+        ..two()
+    });
 }
 
 #[test]

@@ -54,10 +54,22 @@ impl Goal {
             }
             CaSpec::Builtin { ordinal } => builtin(mesh, ordinal.unwrap_or(0), issuing, now),
         };
+        // A root that is replaced before its end opens no window that nobody asked for.
+        let by_itself = match (&wanted.ca, mesh.active_authority().map(Key::of)) {
+            (CaSpec::Builtin { ordinal }, Some(Key::Builtin(signs))) => {
+                ordinal.is_none_or(|least| least <= signs)
+            }
+            _ => false,
+        };
+        let strategy = if by_itself {
+            Strategy::Rolling
+        } else {
+            mesh.progress.rules.strategy
+        };
         Some(Self {
             enabled: wanted.enabled,
             target,
-            strategy: mesh.progress.rules.strategy,
+            strategy,
             provided,
         })
     }

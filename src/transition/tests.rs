@@ -145,4 +145,8 @@ fn a_builtin_authority_is_replaced_before_its_end() {
     assert_eq!(target(created), Key::Builtin(1));
     assert_eq!(target(end - day * 31), Key::Builtin(1));
     assert_eq!(target(end - day * 29), Key::Builtin(2));
+    // Nobody has announced that it would be done in plaintext.
+    mesh.progress.rules.strategy = Strategy::DisableFirst;
+    let goal = Goal::of(&mesh, Issuing::default(), end - day * 29).unwrap();
+    assert_eq!(goal.strategy, Strategy::Rolling);
 }

@@ -145,6 +145,8 @@ impl Connection {
     /// Notes what the proxy subscribes to on this stream. Before it is sent any of it.
     pub fn asks(&mut self, parts: Parts, now: Timestamp) {
         if self.shown.asks != parts {
+            // What it has dropped and asks for again it is to prove again.
+            self.shown.forget_proofs_beyond(parts);
             self.shown.asks = parts;
             self.show(now);
         }

@@ -67,6 +67,13 @@ impl Shown {
         }
     }
 
+    /// Forgets what was proven of any other part.
+    pub(super) fn forget_proofs_beyond(&mut self, parts: Parts) {
+        for part in Part::ALL.into_iter().filter(|part| !parts.has(*part)) {
+            self.proven[part as usize] = None;
+        }
+    }
+
     /// Whether it has proven a part at this mark or a later one.
     pub(super) fn has_proven(&self, part: Part, mark: u64) -> bool {
         self.proven[part as usize].is_some_and(|proven| proven >= mark)
@@ -147,12 +154,17 @@ impl Streams {
         let Some(known) = self.open.iter_mut().find(is_it) else {
             return Unsaved::Nothing;
         };
+        let asked = known.asks;
         *known = *shown;
         for part in shown.asks.iter() {
             // From now on this stream says whether it is still wanted.
             self.inherited.set(part, false);
         }
         let mut changed = self.note_asks(evidence);
+        for part in asked.iter().filter(|part| !evidence.asks.contains(part)) {
+            // It holds none any more. Should it ask again, it is given the present one.
+            changed |= evidence.acknowledged.remove(&part).is_some();
+        }
         for part in Part::ALL {
             changed |= self.acknowledge(part, evidence, now);
         }

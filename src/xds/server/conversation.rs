@@ -72,11 +72,6 @@ impl<V: Variant> Conversation<V> {
         self.published.is_some()
     }
 
-    /// Whether the proxy subscribes to a secret.
-    pub(super) fn asks_for_secrets(&self) -> bool {
-        self.session.asks(Part::Bundle) || self.session.asks(Part::Leaf)
-    }
-
     /// How many names came from the proxy.
     pub(super) fn subscribed(&self) -> usize {
         self.session.subscribed()
@@ -216,7 +211,10 @@ impl<V: Variant> Conversation<V> {
         now: Timestamp,
     ) -> bool {
         if kind != ResourceType::Secret {
-            self.connection.acknowledged(kind, version, now);
+            // What it accepted beside something bad does not make that good.
+            if !self.session.rejects(kind) {
+                self.connection.acknowledged(kind, version, now);
+            }
             return true;
         }
         let mut all_prove = true;

@@ -89,11 +89,11 @@ struct Stream<'a, P: Protocol> {
 }
 
 /// Whether the store knows that the proxy is connected. It has to before the
-/// proxy is given secrets: no crash may lose that it may hold some, or may
-/// have rejected some unheard.
+/// proxy is given anything: no crash may lose that it may hold a certificate, or
+/// may have rejected something unheard, and no step may be taken without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recording {
-    /// It has not asked for secrets.
+    /// It has not asked for anything.
     Unneeded,
     /// It asked, and waits no longer than this.
     Awaited(Instant),
@@ -176,7 +176,7 @@ impl<P: Protocol> Stream<'_, P> {
                         dataplane = %self.dataplane,
                         waited_seconds = RECORDING.as_secs(),
                         "the store does not know yet that the proxy is connected; \
-                         it is given secrets all the same"
+                         it is served all the same"
                     );
                     self.recording = Recording::Done;
                 }
@@ -220,7 +220,7 @@ impl<P: Protocol> Stream<'_, P> {
         if let Some(heard) = conversation.on_request(kind, request, clock::now()) {
             self.note(&heard);
         }
-        if self.recording == Recording::Unneeded && self.conversation.asks_for_secrets() {
+        if self.recording == Recording::Unneeded {
             self.recording = Recording::Awaited(Instant::now() + RECORDING);
             self.look_for_record();
         }

@@ -11,7 +11,7 @@
 //! those that vanished, and has nothing left to answer. Where there are none,
 //! that it knows so.
 
-use super::ledger::{Ledger, State};
+use super::ledger::{Answer, Ledger, State};
 use super::{Session, Variant};
 use crate::model::Part;
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA, ResourceType};
@@ -60,7 +60,29 @@ impl<V: Variant> Session<V> {
     }
 }
 
+impl<V: Variant> Session<V> {
+    /// Whether the proxy has rejected something of a type that it was not sent
+    /// again since.
+    #[must_use]
+    pub fn rejects(&self, kind: ResourceType) -> bool {
+        self.of(kind).is_some_and(|it| it.ledger().rejects())
+    }
+}
+
 impl Ledger {
+    fn rejects(&self) -> bool {
+        let mut states = self.holdings.values().map(|it| &it.state);
+        states.any(|state| {
+            matches!(
+                state,
+                State::Sent {
+                    answer: Answer::Rejected | Answer::Tainted,
+                    ..
+                }
+            )
+        })
+    }
+
     fn holds_all_of(&self, snapshot: &Snapshot) -> bool {
         self.wildcard
             && !self.owed

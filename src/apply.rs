@@ -223,7 +223,7 @@ impl Translation<'_> {
                 out.push(self.put(&key)?);
             }
             Action::UpdateMesh | Action::ChangeCa | Action::EnableMtls | Action::DisableMtls => {
-                out.push(self.put(&ResourceKey::mesh(&self.plan.mesh))?)
+                out.push(self.put(&ResourceKey::mesh(&self.plan.mesh))?);
             }
             Action::WriteResources(keys) | Action::RecordOrigin(keys) => {
                 for key in keys {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use windlass::ca::{self, LeafKey};
 use windlass::clock;
-use windlass::model::{AuthorityState, Current, DataplaneId, Generation, MeshName};
+use windlass::model::{AuthorityState, Current, DataplaneId, Generation, MeshName, Posture};
 use windlass::state::Publisher;
 use windlass::store::encryption::Vault;
 use windlass::store::sqlite::SqliteStore;
@@ -150,6 +150,7 @@ async fn fill(store: &dyn Store, vault: &Vault, dataplanes: usize) {
     for state in [AuthorityState::Prepared, AuthorityState::Active] {
         operations.push(Operation::MoveAuthority(id, state));
     }
+    operations.push(Operation::Secure(Posture::Strict));
     let write = MeshWrite {
         mesh: name,
         expected: Generation(0),

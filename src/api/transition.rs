@@ -18,7 +18,8 @@ use super::write::refusal;
 use super::writer::NotApproved;
 use crate::clock;
 use crate::model::{
-    DataplaneId, MeshName, MeshState, Part, Phase, ResourceName, Revision, Strategy, Timestamp,
+    DataplaneId, HumanDuration, MeshName, MeshState, Part, Phase, ResourceName, Revision, Strategy,
+    Timestamp,
 };
 use crate::outlook::{self, AwaitedProxy, Outlook, Waits, Why};
 use crate::plan::{Circumstances, Risk};
@@ -64,7 +65,7 @@ pub struct TransitionStatus {
     pub approved: Vec<String>,
     /// How long inbounds have accepted plaintext that require mTLS before and
     /// after, in seconds.
-    pub plaintext_seconds: Option<u64>,
+    pub plaintext: Option<HumanDuration>,
     /// The steps to the end.
     pub steps: Vec<RemainingStep>,
 }
@@ -283,7 +284,7 @@ impl TransitionStatus {
             gate: outlook.waiting.as_ref().map(GateStatus::of),
             awaited: awaited.iter().map(AwaitedStatus::of).collect(),
             approved: ids(&mut outlook.transition.approved.iter()),
-            plaintext_seconds: outlook.plaintext.map(|window| window.as_secs()),
+            plaintext: outlook.plaintext.map(HumanDuration),
             steps: steps
                 .map(|step| RemainingStep {
                     summary: step.summary,

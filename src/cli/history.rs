@@ -1,7 +1,6 @@
 //! `windlass history`
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
 
 use super::client::{Address, Client};
 use super::output::{TextOrJson, print, printable, proxies, to_json};
@@ -120,18 +119,15 @@ fn write_part(out: &mut String, entry: &HistoryEntry, part: &AcknowledgedPart) -
 }
 
 fn write_end(out: &mut String, ended: &EndedTransition) -> fmt::Result {
-    let took = HumanDuration(Duration::from_secs(ended.seconds));
     write!(
         out,
-        "  transition from {} to {} ended after {took}",
+        "  transition from {} to {} ended after {}",
         printable(&ended.from),
-        printable(&ended.to)
+        printable(&ended.to),
+        ended.took
     )?;
-    match ended.plaintext_seconds {
-        Some(seconds) => {
-            let window = HumanDuration(Duration::from_secs(seconds));
-            writeln!(out, ", inbounds accepted plaintext for {window} of it")
-        }
+    match ended.plaintext {
+        Some(window) => writeln!(out, ", inbounds accepted plaintext for {window} of it"),
         None => writeln!(out),
     }
 }
@@ -153,7 +149,7 @@ mod tests {
                 "acknowledged": [{"part": "bundle", "proxies": 3, "by": by}],
                 "without": 2, "passedOver": [{"dataplane": "old", "why": "approved"}]}],
             "ended": {"from": "builtin authority 1", "to": "bell \u{7}", "started": "2026-01-31T11:00:12Z",
-                "seconds": 3600, "plaintextSeconds": 42},
+                "took": "1h", "plaintext": "42s"},
         }))
         .unwrap()
     }

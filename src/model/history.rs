@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MeshName, Part, Phase, ResourceName, Revision, SourceName, Timestamp};
+use super::{HumanDuration, MeshName, Part, Phase, ResourceName, Revision, SourceName, Timestamp};
 
 /// The most proxies that [`HistoryEntry::shortened`] keeps of one list.
 const FEW: usize = 5;
@@ -103,12 +103,12 @@ pub struct EndedTransition {
     pub to: String,
     /// When it began.
     pub started: Timestamp,
-    /// How long it took, in seconds.
-    pub seconds: u64,
+    /// How long it took.
+    pub took: HumanDuration,
     /// How long inbounds accepted plaintext that require mTLS before and
-    /// after, in seconds; `None` where they never did.
+    /// after; `None` where they never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plaintext_seconds: Option<u64>,
+    pub plaintext: Option<HumanDuration>,
 }
 
 impl HistoryEntry {

@@ -1,7 +1,9 @@
 //! What the audit history is told of a write.
 
 use super::plaintext;
-use crate::model::{EndedTransition, Evidence, MeshState, PassedGate, Phase, Timestamp};
+use crate::model::{
+    EndedTransition, Evidence, HumanDuration, MeshState, PassedGate, Phase, Timestamp,
+};
 use crate::plan::{Action, MeshPlan, Step};
 use crate::transition::{Gate, Witness, passed};
 
@@ -36,8 +38,8 @@ pub fn recorded(
         from: transition.from.clone(),
         to: transition.to.clone(),
         started: transition.started,
-        seconds: now.since(transition.started).as_secs(),
-        plaintext_seconds: plaintext(transition, &witness).map(|window| window.as_secs()),
+        took: HumanDuration(now.since(transition.started)),
+        plaintext: plaintext(transition, &witness).map(HumanDuration),
     });
     let gate = first_gate(&plan.steps[..plan.due]).map(|gate| {
         let noted = plan.progress.transition.as_ref();

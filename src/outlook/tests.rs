@@ -414,8 +414,8 @@ fn the_history_is_told_how_long_a_transition_took() {
     transition.plaintext_since = Some(at(95));
     let told = told(&mesh, &Evidence::new(), 150);
     let ended = told.ended.unwrap();
-    assert_eq!((ended.started, ended.seconds), (at(90), 60));
-    assert_eq!(ended.plaintext_seconds, Some(5));
+    assert_eq!((ended.started, ended.took.0.as_secs()), (at(90), 60));
+    assert_eq!(ended.plaintext.map(|it| it.0.as_secs()), Some(5));
     assert_eq!(
         (&*ended.from, &*ended.to),
         ("builtin authority 1", "builtin authority 2")

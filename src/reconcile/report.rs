@@ -280,11 +280,9 @@ impl Draft<'_> {
             each.collect::<Vec<_>>().join("; ")
         };
         let reason = |this: &Self, r#type| {
-            let all = this.report.conditions.iter();
-            let found = all
-                .filter(|it| it.r#type == r#type)
-                .map(|it| it.reason.clone());
-            found.last().unwrap_or_default()
+            let mut all = this.report.conditions.iter();
+            let found = all.find(|it| it.r#type == r#type);
+            found.map(|it| it.reason.clone()).unwrap_or_default()
         };
         if !running.is_empty() && reason(self, ConditionType::Reconciling) != "Retrying" {
             let state = State::yes(RUNNING, &said(running.iter().collect()));

@@ -137,6 +137,8 @@ impl<'a> Draft<'a, '_> {
             Operation::MoveAuthority(id, to) => self.advance(*id, *to),
             Operation::ForgetAuthority(id) => self.forget(*id),
             Operation::Secure(posture) => self.secure(*posture),
+            // No connection is older than the last drain.
+            Operation::Drain if self.situation.is_drained() => Ok(()),
             Operation::Drain => self.make(Move::Drain),
             Operation::Note(rules, transition) => {
                 self.next.progress.rules = rules.clone();

@@ -220,11 +220,10 @@ impl Situation {
             return Err(Illegal::NothingSigns);
         }
         Ok(match (from < to, to) {
-            (_, Posture::Plaintext) => Gate::INBOUNDS,
             (true, Posture::Identified) => Gate::OPEN,
             (true, Posture::Permissive) => Gate::IDENTITIES,
             (true, _) => Gate::SECURED,
-            (false, Posture::Permissive) => Gate::INBOUNDS,
+            (false, Posture::Plaintext | Posture::Permissive) => Gate::INBOUNDS,
             (false, Posture::Identified) => Gate::OUTBOUNDS,
             (false, _) => Gate::OPEN,
         })

@@ -88,8 +88,8 @@ fn a_rolling_change_trusts_both_before_the_new_one_signs_and_drops_the_old_one_l
 
 #[test]
 fn enabling_and_disabling_go_through_every_posture() {
-    let enabled = alone(&strict(), &goal(false, OLD, Strategy::Rolling));
     use Phase::{Decrypt, Disarm, Done, Encrypt, Forget, Identify, Permit, Require};
+    let enabled = alone(&strict(), &goal(false, OLD, Strategy::Rolling));
     assert_eq!(phases(&enabled), [Permit, Decrypt, Disarm, Forget, Done]);
     let off = Situation {
         posture: Posture::Plaintext,

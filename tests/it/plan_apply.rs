@@ -2,6 +2,8 @@
 //! whatever order, a plan that is not blocked is accepted by the store, leaves
 //! nothing to do, and a plan that is blocked leaves everything as it is.
 
+mod acknowledged;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 

@@ -79,6 +79,8 @@ macro_rules! contract {
             authorities::a_mesh_goes_with_its_authorities_keys_and_evidence
             authorities::meshes_that_share_a_certificate_have_a_key_each
             authorities::an_authority_is_kept_while_a_proxy_holds_its_leaf
+            authorities::a_step_waits_for_the_evidence_in_the_store
+            authorities::a_mesh_does_not_become_plaintext_unannounced
             kept::of_several_secrets_of_one_name_all_get_the_first
             kept::secrets_are_found_by_prefix_and_forgotten
             kept::evidence_is_replaced_and_goes_with_its_dataplane
@@ -93,6 +95,7 @@ macro_rules! persistent {
     ($fixture:ty) => {
         behaviours! { $fixture:
             persistent::a_store_that_is_opened_again_is_the_same
+            persistent::how_a_mesh_stands_is_kept
             persistent::what_was_written_is_what_another_one_reads
             persistent::two_that_share_a_store_see_each_other
             persistent::compare_and_set_holds_between_two_that_share_a_store

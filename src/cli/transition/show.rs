@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::state;
 use crate::api::{AwaitedStatus, GateStatus, RemainingStep, TransitionStatus};
 use crate::cli::output::{printable, proxies, span};
-use crate::model::{HumanDuration, MeshName, Timestamp};
+use crate::model::{MeshName, Timestamp};
 use crate::plan::Risk;
 
 /// The most proxies that are listed.
@@ -47,8 +47,7 @@ pub(super) fn text(
         line("waits for", &words)?;
         write_gate(&mut line, gate, now)?;
     }
-    if let Some(seconds) = transition.plaintext_seconds {
-        let window = HumanDuration(std::time::Duration::from_secs(seconds));
+    if let Some(window) = transition.plaintext {
         line("plaintext", &format!("accepted for {window}"))?;
     }
     if !transition.approved.is_empty() {

@@ -19,7 +19,7 @@ fn transition() -> serde_json::Value {
                 "hint": "start it"},
             {"dataplane": "nack", "reason": "rejected", "part": "bundle", "since": "2026-01-31T11:53:01Z",
                 "message": "rejected the trust bundle: bell \u{7}\n", "until": null, "hint": "look at it"}],
-        "approved": ["demo/old"], "plaintextSeconds": 75,
+        "approved": ["demo/old"], "plaintext": "1m15s",
         "steps": [
             {"summary": "stop signing with builtin authority 1",
                 "waitsFor": "every proxy to acknowledge the trust bundle", "risk": "none"},

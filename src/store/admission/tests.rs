@@ -7,6 +7,7 @@ use crate::model::{
 };
 
 mod sequences;
+mod steps;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -144,8 +145,18 @@ fn secure(name: &str, ca: CaSpec) -> MeshState {
     after(
         [mesh(true, ca), dataplane("demo", "dp")]
             .into_iter()
-            .chain(activate(name)),
+            .chain(activate(name))
+            .chain([Operation::Secure(Posture::Strict)]),
     )
+}
+
+/// What a new mesh with mTLS is written with, with or without who signs.
+fn secured(signs: bool) -> Vec<Operation> {
+    let signs = signs.then(|| activate("builtin-1"));
+    let mesh = [mesh(true, builtin()), dataplane("demo", "dp")];
+    let secure = [Operation::Secure(Posture::Strict)];
+    let operations = mesh.into_iter().chain(signs.into_iter().flatten());
+    operations.chain(secure).collect()
 }
 
 fn refusal(
@@ -264,11 +275,11 @@ fn an_authority_skips_no_state() {
 }
 
 #[test]
-fn with_mtls_exactly_the_chosen_authority_is_active() {
+fn where_connections_are_secured_exactly_the_chosen_authority_is_active() {
     let plain = after([mesh(false, builtin())]);
     let secure = secure("builtin-1", builtin());
     let none = Some(Refusal::NoActiveAuthority);
-    assert_eq!(refusal(&plain, [mesh(true, builtin())]), none);
+    assert_eq!(refusal(&absent(), secured(false)), none);
     assert_eq!(refusal(&secure, [advance("builtin-1", retiring())]), none);
     let two = refusal(&secure, activate("builtin-2"));
     assert!(matches!(two, Some(Refusal::TwoActive { first, second }) if first < second));
@@ -300,92 +311,7 @@ fn many_names_are_counted_and_not_listed() {
 }
 
 #[test]
-fn an_authority_leaves_the_bundle_only_when_nobody_holds_its_leaf() {
-    let rotating = try_on(
-        &secure("builtin-1", builtin()),
-        &Evidence::new(),
-        [advance("builtin-1", retiring())]
-            .into_iter()
-            .chain(activate("builtin-2")),
-    )
-    .unwrap();
-    let revoke = || vec![advance("builtin-1", revoked())];
-    let forget = || {
-        let forget = Operation::ForgetAuthority(id("builtin-1"));
-        vec![advance("builtin-1", revoked()), forget]
-    };
-    let disable = || vec![mesh(false, builtin()), advance("builtin-1", revoked())];
-    let leave = || {
-        vec![
-            delete(Kind::Dataplane, "dp"),
-            advance("builtin-1", revoked()),
-        ]
-    };
-    let late = Some(now() + HOUR);
-    let cases = [
-        (
-            "a leaf that lives",
-            leaf("dp", "builtin-1", late),
-            revoke(),
-            false,
-        ),
-        (
-            "forgotten at once",
-            leaf("dp", "builtin-1", late),
-            forget(),
-            false,
-        ),
-        (
-            "a leaf of unknown end",
-            leaf("dp", "builtin-1", None),
-            revoke(),
-            false,
-        ),
-        (
-            "an expired leaf",
-            leaf("dp", "builtin-1", Some(now())),
-            revoke(),
-            true,
-        ),
-        (
-            "a leaf of another",
-            leaf("dp", "builtin-2", late),
-            revoke(),
-            true,
-        ),
-        ("no evidence", Evidence::new(), revoke(), true),
-        (
-            "disabled with it",
-            leaf("dp", "builtin-1", late),
-            disable(),
-            true,
-        ),
-        (
-            "an unknown proxy",
-            leaf("dp-9", "builtin-1", late),
-            revoke(),
-            true,
-        ),
-        (
-            "a proxy that leaves",
-            leaf("dp", "builtin-1", late),
-            leave(),
-            true,
-        ),
-    ];
-    for (case, evidence, operations, admitted) in cases {
-        let result = try_on(&rotating, &evidence, operations);
-        assert_eq!(result.is_ok(), admitted, "{case}: {result:?}");
-        if let Err(refusal) = result {
-            let dataplanes = evidence.into_keys().collect();
-            let id = id("builtin-1");
-            assert_eq!(refusal, Refusal::StillInUse { id, dataplanes }, "{case}");
-        }
-    }
-}
-
-#[test]
-fn only_a_write_that_revokes_needs_evidence() {
+fn only_a_write_that_takes_a_step_needs_evidence() {
     let needs = |operations: Vec<Operation>| {
         needs_evidence(&MeshWrite {
             mesh: "demo".parse().unwrap(),
@@ -394,8 +320,10 @@ fn only_a_write_that_revokes_needs_evidence() {
             history: None,
         })
     };
-    assert!(!needs(activate("root").into()));
-    assert!(needs(vec![add("root"), advance("root", revoked())]));
+    assert!(!needs(vec![mesh(true, builtin()), add("root")]));
+    assert!(needs(vec![advance("root", revoked())]));
+    assert!(needs(vec![Operation::Drain]));
+    assert!(needs(vec![Operation::Secure(Posture::Strict)]));
 }
 
 #[test]

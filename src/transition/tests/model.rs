@@ -1,6 +1,23 @@
 //! The machine, checked exhaustively: the real [`crate::transition`] and the
 //! real [`crate::store::admission`] take a mesh through every interleaving of
 //! what may happen to it and its proxies, within the bounds of each run.
+//!
+//! Proxies are servers and clients of each other, and use what they are given
+//! in any order, late, or never. What they have acknowledged is known in memory
+//! and, later, in the store; a crash loses the difference. Marks are only ever
+//! compared with the present ones, so older ones are alike. An acknowledgement
+//! that is late but not lost is one after which the machine takes its time.
+//! States that differ only in which proxy is which are one.
+//!
+//! What the machine takes for granted of the server of xDS is a [`Fault`] too,
+//! each with a test that the model finds it: that a connection is on record
+//! before anything is given on it, that nothing is given that is older than the
+//! store was then, and that a proxy that drops a secret has to acknowledge it
+//! anew.
+//!
+//! `WINDLASS_MODEL=commits=3,troubles=2` runs all with other bounds: they are
+//! `proxies`, `joining`, `eager`, `commits`, `troubles`, `lags`, `crashes` and
+//! `rogue`, each a number.
 
 mod judge;
 mod proxy;
@@ -34,6 +51,8 @@ struct Run {
     troubles: u8,
     /// Whether the store may know less than the memory, which a crash loses.
     lags: bool,
+    /// Whether it does, and is all that goes wrong.
+    crashes: bool,
     /// Whether someone writes whatever admission lets pass.
     rogue: bool,
     fault: Fault,
@@ -288,6 +307,7 @@ impl Model for Run {
         if wrong && self.lags {
             actions.push(Act::Crash);
         }
+        let wrong = wrong && !self.crashes;
         let mut joins = state.proxies.iter().filter(|it| it.life == Life::Never);
         let may_join = joins.clone().count() > PROXIES - self.proxies - self.joining;
         for (index, proxy) in state.proxies.iter().enumerate() {
@@ -419,6 +439,10 @@ impl Model for Run {
         if self.fault == Fault::None && self.wants.iter().any(changes) {
             properties.extend(milestones());
         }
+        let opens = |wants: &Wants| !wants.enabled || wants.disable_first;
+        if self.fault == Fault::None && self.wants.iter().any(opens) {
+            properties.extend(postures());
+        }
         properties
     }
 }
@@ -436,5 +460,23 @@ fn milestones() -> Vec<Property<Run>> {
         Property::<Run>::sometimes("a key is destroyed", |_, state| {
             state.stored.has(Slot::Revoked)
         }),
+    ]
+}
+
+/// So do runs that go through plaintext.
+fn postures() -> Vec<Property<Run>> {
+    let at = Property::<Run>::sometimes;
+    vec![
+        at("plaintext", |_, it| it.stored.posture == Posture::Plaintext),
+        at("identified", |_, it| {
+            it.stored.posture == Posture::Identified
+        }),
+        at("permissive", |_, it| {
+            it.stored.posture == Posture::Permissive
+        }),
+        at("encrypting", |_, it| {
+            it.stored.posture == Posture::Encrypting
+        }),
+        at("strict", |_, it| it.stored.posture == Posture::Strict),
     ]
 }

@@ -110,21 +110,25 @@ impl Connection {
     }
 
     /// Notes that the proxy rejected a response of a type that holds no secrets.
+    /// The store is told at once: should the process die, it must not count as
+    /// accepted.
     pub fn refused(&self, kind: ResourceType, message: &str, now: Timestamp) {
         self.board.update(&self.dataplane, |entry| {
             let evidence = Arc::make_mut(&mut entry.evidence);
             record::refuse(evidence, kind, message, now);
             (Unsaved::Evidence, ())
         });
+        self.board.hurry.notify_one();
     }
 
-    /// Notes that the proxy rejected a secret.
+    /// Notes that the proxy rejected a secret. The store is told at once.
     pub fn rejected(&self, resource: &Resource, message: &str, now: Timestamp) {
         self.board.update(&self.dataplane, |entry| {
             let evidence = Arc::make_mut(&mut entry.evidence);
             record::reject(evidence, resource, message, now);
             (Unsaved::Evidence, ())
         });
+        self.board.hurry.notify_one();
     }
 }
 

@@ -66,7 +66,8 @@ impl Case {
         text.map_or_else(
             |_| Self::default(),
             |text| {
-                serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{folder:?}: {error}"))
+                serde_yaml::from_str(&text)
+                    .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
             },
         )
     }
@@ -121,7 +122,7 @@ impl Case {
             let transition = mesh.progress.transition.as_mut().unwrap();
             assert_eq!(Some(transition.phase), phase);
             transition.plaintext_since = opened.then(started);
-            transition.approved = self.approved.clone();
+            transition.approved.clone_from(&self.approved);
         }
     }
 
@@ -182,7 +183,7 @@ fn make(
     let mut situation = Situation::of(mesh);
     for step in &stage.moves {
         situation.make(*step);
-        let (key, state) = match *step {
+        let (key, standing) = match *step {
             Move::Stage(key) => {
                 let authority = staged(mesh, key);
                 mesh.authorities.insert(authority.id, authority);
@@ -197,7 +198,7 @@ fn make(
         };
         let mut authorities = mesh.authorities.values_mut();
         let authority = authorities.find(|it| Key::of(it) == key).unwrap();
-        authority.state = state;
+        authority.state = standing;
     }
     mesh.progress.posture = situation.posture;
     mesh.progress.marks = situation.marks;

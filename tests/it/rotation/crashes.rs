@@ -1,6 +1,6 @@
 //! The control plane dies at every turn of a change of CA.
 
-use super::stage::{Stage, wait_until_done, wait_until_held, wait_until_in};
+use super::stage::{Stage, tell, wait_until_done, wait_until_held, wait_until_in};
 
 const NEW: &str = "{provided: {name: root-2026}}";
 
@@ -46,7 +46,7 @@ fn the_daemon_may_die_again_and_again_in_the_middle_of_anything() {
             stage.network.kill_and_restart();
             stage.network.daemon.wait_until_ready();
         }
-        println!("killed in {seen:?}");
+        tell(&format_args!("killed in {seen:?}"));
         wait_until_done(&stage.network);
     }
     stage.assert_flawless();

@@ -1,6 +1,6 @@
 //! The documented way of changing a CA, as one commit: mTLS off, another CA, mTLS on.
 
-use super::stage::{Stage, plaintext, status, wait_until_done};
+use super::stage::{Stage, plaintext, status, tell, wait_until_done};
 use crate::support::wait;
 
 #[test]
@@ -17,8 +17,8 @@ fn disable_first_announces_its_plaintext_and_loses_no_connection() {
         let transition = &mesh["transition"];
         // The counters go with the filter chains that they are of.
         went = went.max(plaintext(&stage.network));
-        if let Some(seconds) = transition["plaintextSeconds"].as_f64() {
-            window = Some(seconds);
+        if let Some(open) = transition["plaintext"].as_str() {
+            window = Some(open.to_owned());
         }
         if transition.is_null() && mesh["mtls"]["ca"] == "provided" {
             Ok(())
@@ -31,10 +31,10 @@ fn disable_first_announces_its_plaintext_and_loses_no_connection() {
         "the window was not told while it was open"
     );
     wait_until_done(&stage.network);
-    println!(
+    tell(&format_args!(
         "{}; {went} in plaintext, window {window:?}",
         stage.load.report()
-    );
+    ));
     assert!(went > 0, "nothing went in plaintext: was mTLS off at all?");
     stage.assert_no_failure();
 }

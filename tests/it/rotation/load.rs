@@ -197,7 +197,7 @@ impl Counts {
 fn open(client: &Client, first: Instant) {
     let mut at = first;
     while client.is_on() {
-        thread::sleep(at.saturating_duration_since(Instant::now()));
+        thread::park_timeout(at.saturating_duration_since(Instant::now()));
         at += INTERVAL;
         let answer = client.dial().and_then(|mut talk| talk.say("hello"));
         client.counts.opened.fetch_add(1, Ordering::Relaxed);
@@ -213,7 +213,7 @@ fn open(client: &Client, first: Instant) {
 
 /// Holds one connection, and says a line now and then.
 fn hold(client: &Client, first: Instant) {
-    thread::sleep(first.saturating_duration_since(Instant::now()));
+    thread::park_timeout(first.saturating_duration_since(Instant::now()));
     let counts = &client.counts;
     let mut open: Option<Talk<_>> = None;
     while client.is_on() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::stage::{Stage, wait_until_done, wait_until_held};
+use super::stage::{Stage, tell, wait_until_done, wait_until_held};
 
 fn active(mesh: &Value) -> Value {
     let authorities = mesh["authorities"].as_array().expect("authorities");
@@ -22,7 +22,10 @@ fn a_commit_that_is_reverted_in_any_phase_goes_back_without_a_loss() {
         stage.commit("{builtin: {}}", "{}", &format!("back from before {hold}"));
         let mesh = wait_until_done(&stage.network);
         let now = active(&mesh);
-        println!("back from before {hold}: {}", stage.load.report());
+        tell(&format_args!(
+            "back from before {hold}: {}",
+            stage.load.report()
+        ));
         // Up to `done` its key is kept.
         assert_eq!(now, before, "{mesh:#}");
     }

@@ -1,6 +1,6 @@
 //! One root after the other, and not one connection lost.
 
-use super::stage::{Stage, wait_until_done};
+use super::stage::{Stage, tell, wait_until_done};
 
 #[test]
 fn a_root_after_the_other_loses_no_connection_and_shows_no_plaintext() {
@@ -13,7 +13,7 @@ fn a_root_after_the_other_loses_no_connection_and_shows_no_plaintext() {
     ] {
         stage.commit(ca, "{}", message);
         wait_until_done(&stage.network);
-        println!("{message}: {}", stage.load.report());
+        tell(&format_args!("{message}: {}", stage.load.report()));
     }
     stage.assert_flawless();
 }

@@ -13,7 +13,7 @@ use crate::support::{DpRun, Site, wait};
 /// How often to look at a status, which costs the machine something.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a phase may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A mesh document: its CA and its way of changing it, in YAML.
 pub(super) fn mesh(ca: &str, transition: &str) -> String {
@@ -63,34 +63,26 @@ pub(super) fn commit(network: &Network, files: &[(&str, Option<&str>)], message:
 
 /// Waits until no transition runs, and the authority of that kind and state is there.
 pub(super) fn wait_until_done(network: &Network) -> Value {
-    wait::within(
-        std::time::Duration::from_secs(60),
-        "the transition to end",
-        || {
-            let mesh = status(network)?;
-            if mesh["transition"].is_null() {
-                Ok(mesh)
-            } else {
-                Err(format!("{mesh:#}\n{}", network.daemon.log()))
-            }
-        },
-    )
+    wait::every(LOOK, LIMIT, "the transition to end", || {
+        let mesh = status(network)?;
+        if mesh["transition"].is_null() {
+            Ok(mesh)
+        } else {
+            Err(format!("{mesh:#}\n{}", network.daemon.log()))
+        }
+    })
 }
 
 /// Waits until the transition is in that phase.
 pub(super) fn wait_until_in(network: &Network, phase: &str) -> Value {
-    wait::within(
-        std::time::Duration::from_secs(60),
-        &format!("phase {phase}"),
-        || {
-            let mesh = status(network)?;
-            if mesh["transition"]["phase"] == phase {
-                Ok(mesh)
-            } else {
-                Err(format!("{mesh:#}\n{}", network.daemon.log()))
-            }
-        },
-    )
+    wait::every(LOOK, LIMIT, &format!("phase {phase}"), || {
+        let mesh = status(network)?;
+        if mesh["transition"]["phase"] == phase {
+            Ok(mesh)
+        } else {
+            Err(format!("{mesh:#}\n{}", network.daemon.log()))
+        }
+    })
 }
 
 /// Waits until the transition has come to where `hold` stops it.
@@ -189,7 +181,7 @@ impl Stage {
     pub(super) fn assert_no_failure(mut self) {
         self.network.assert_running();
         let report = self.load.finish();
-        println!("{report}");
+        tell(&report);
         report.assert_flawless();
     }
 
@@ -200,7 +192,9 @@ impl Stage {
         let plaintext = plaintext(&self.network);
         let (opened, shook_hands) = handshakes(&self.network);
         let (opened, shook_hands) = (opened - self.handshakes.0, shook_hands - self.handshakes.1);
-        println!("{report}; {plaintext} bytes in plaintext, {shook_hands} handshakes of {opened}");
+        tell(&format_args!(
+            "{report}; {plaintext} bytes in plaintext, {shook_hands} handshakes of {opened}"
+        ));
         report.assert_flawless();
         assert_eq!(plaintext, 0);
         assert_eq!(opened, shook_hands, "some connection was not TLS");
@@ -239,4 +233,10 @@ fn handshakes(network: &Network) -> (u64, u64) {
             .expect("a counter")
     };
     (count("upstream_cx_total"), count("ssl.handshake"))
+}
+
+/// Reports what was counted.
+#[expect(clippy::print_stdout, reason = "the counts are a result of the test")]
+pub(super) fn tell(counts: &dyn std::fmt::Display) {
+    println!("{counts}");
 }

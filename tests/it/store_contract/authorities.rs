@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass::clock;
-use windlass::model::{Generation, Kind, ProxyEvidence};
+use windlass::model::{Generation, Kind, Part, Posture, ProxyEvidence, Rules};
 use windlass::store::admission::Refusal;
 use windlass::store::{Operation, Store, WriteError, Written};
 
@@ -136,11 +136,11 @@ pub(super) async fn an_authority_is_kept_while_a_proxy_holds_its_leaf<S: Store>(
         advance("builtin-2", PREPARED),
         advance("builtin", retiring()),
         advance("builtin-2", ACTIVE),
+        Operation::Drain,
     ];
     change(&store, "demo", rotate).await.unwrap();
     let evidence = [
         holds_leaf("demo", "dp-1", "builtin"),
-        holds_leaf("demo", "dp-2", "builtin-2"),
         holds_leaf("other", "dp-1", "builtin"),
     ];
     store.record_evidence(&evidence).await.unwrap();
@@ -163,4 +163,58 @@ pub(super) async fn an_authority_is_kept_while_a_proxy_holds_its_leaf<S: Store>(
     };
     store.record_evidence(&[expired.into()]).await.unwrap();
     change(&store, "demo", revoke).await.unwrap();
+}
+
+pub(super) async fn a_step_waits_for_the_evidence_in_the_store<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    create_secure(&store, "demo").await;
+    let prepare = vec![add("demo", "builtin-2"), advance("builtin-2", PREPARED)];
+    let prepared = change(&store, "demo", prepare).await.unwrap();
+    let marks = prepared.mesh.unwrap().progress.marks;
+    let record = async |dataplane: &str, parts: &[Part]| {
+        let evidence = connected(dataplane, parts, &marks);
+        store.record_evidence(&[evidence.into()]).await.unwrap();
+    };
+    record("dp-1", &[Part::Bundle]).await;
+    record("dp-2", &[Part::Leaf]).await;
+    let before = store.load().await.unwrap();
+    let hand_over = vec![
+        Operation::Note(Rules::default(), Some(transition().into())),
+        advance("builtin", retiring()),
+        advance("builtin-2", ACTIVE),
+    ];
+    let refused = refusal(change(&store, "demo", hand_over.clone()).await);
+    let text = refused.to_string();
+    assert!(matches!(refused, Refusal::Unproven { .. }), "{refused:?}");
+    assert!(text.contains("demo/dp-2 has yet to"), "{text}");
+    let after = store.load().await.unwrap();
+    assert_eq!(after.generation, before.generation);
+    assert_eq!(after.meshes, before.meshes, "nothing of it was written");
+
+    record("dp-2", &[Part::Bundle]).await;
+    let written = change(&store, "demo", hand_over).await.unwrap();
+    let progress = written.mesh.unwrap().progress.clone();
+    assert_eq!(progress.marks.leaf, marks.leaf + 1);
+    assert_eq!(progress.transition, Some(transition()));
+}
+
+pub(super) async fn a_mesh_does_not_become_plaintext_unannounced<S: Store>(
+    make: impl AsyncFn() -> S,
+) {
+    let store = make().await;
+    create_secure(&store, "demo").await;
+    let opens = || Operation::Secure(Posture::Encrypting);
+    let refused = refusal(change(&store, "demo", vec![opens()]).await);
+    assert!(
+        matches!(refused, Refusal::Unannounced { .. }),
+        "{refused:?}"
+    );
+    let skips = vec![put(mesh("demo")), Operation::Secure(Posture::Plaintext)];
+    let refused = refusal(change(&store, "demo", skips).await);
+    assert!(matches!(refused, Refusal::Illegal(_)), "{refused:?}");
+    let disable = vec![put(mesh("demo")), opens()];
+    let written = change(&store, "demo", disable).await.unwrap();
+    assert_eq!(written.mesh.unwrap().progress.posture, Posture::Encrypting);
 }

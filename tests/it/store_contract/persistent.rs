@@ -1,8 +1,11 @@
 //! What only stores do that outlive a process, or are shared by several.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use windlass::model::{CaSpec, Generation, Kind, SourceStatus};
+use windlass::model::{
+    CaSpec, Generation, HumanDuration, Kind, Offline, Phase, Posture, Rules, SourceStatus, Strategy,
+};
 use windlass::store::{MeshWrite, Operation, Store, WriteError};
 
 use super::samples::*;
@@ -71,6 +74,35 @@ pub(super) async fn a_store_that_is_opened_again_is_the_same<S: Store>(make: imp
         Some(sealed("builtin"))
     );
     assert_eq!(store.authority_key(&id("root")).await.unwrap(), None);
+}
+
+pub(super) async fn how_a_mesh_stands_is_kept<S: Store>(make: impl AsyncFn() -> S) {
+    let store = make().await;
+    create_secure(&store, "demo").await;
+    let rules = Rules {
+        strategy: Strategy::DisableFirst,
+        ack_timeout: HumanDuration::from(Duration::from_mins(7)),
+        offline: Offline::Ignore,
+        hold: Some(Phase::Retire),
+    };
+    let rotate = vec![
+        Operation::Note(rules, Some(transition().into())),
+        add("demo", "builtin-2"),
+        advance("builtin-2", PREPARED),
+        advance("builtin", retiring()),
+        advance("builtin-2", ACTIVE),
+        Operation::Drain,
+        Operation::Secure(Posture::Encrypting),
+    ];
+    let written = change(&store, "demo", rotate).await.unwrap();
+    let mesh = written.mesh.unwrap();
+    let progress = &mesh.progress;
+    assert_eq!(progress.posture, Posture::Encrypting);
+    assert_eq!(progress.drained, progress.marks.leaf);
+    assert_eq!(progress.transition, Some(transition()));
+    store.close().await;
+    let again = make().await.load().await.unwrap();
+    assert_eq!(again.meshes["demo"], mesh);
 }
 
 pub(super) async fn two_that_share_a_store_see_each_other<S: Store>(make: impl AsyncFn() -> S) {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use windlass::clock;
 use windlass::model::{
-    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, Dataplane, DataplaneId,
-    Digest, Generation, HistoryEntry, Inbound, Kind, Mesh, Mtls, Networking, Origin, Outbound,
-    ProvidedCa, ProxyEvidence, Resource, ResourceKey, Role, SealedKey, Selector, ServiceMatch,
-    SpkiId, StoredResource, Timestamp, TrafficPermission,
+    Acknowledgement, Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, Dataplane,
+    DataplaneId, Digest, Generation, HistoryEntry, Inbound, Kind, Marks, Mesh, Mtls, Networking,
+    Origin, Outbound, Part, Phase, Posture, ProvidedCa, ProxyEvidence, Resource, ResourceKey, Role,
+    SealedKey, Selector, ServiceMatch, SpkiId, StoredResource, Timestamp, TrafficPermission,
+    Transition,
 };
 use windlass::store::{MeshWrite, Operation, Store, WriteError, Written};
 
@@ -141,12 +142,13 @@ pub(crate) fn authority(mesh: &str, name: &str) -> Authority {
         id: id(name),
         spki: SpkiId(Digest::of(b"public key")),
         mesh: mesh.parse().unwrap(),
-        origin: if name.starts_with("builtin") {
-            AuthorityOrigin::Builtin { ordinal: 1 }
-        } else {
-            AuthorityOrigin::Provided {
+        origin: match name.strip_prefix("builtin") {
+            Some(suffix) => AuthorityOrigin::Builtin {
+                ordinal: suffix.trim_start_matches('-').parse().unwrap_or(1),
+            },
+            None => AuthorityOrigin::Provided {
                 name: name.parse().unwrap(),
-            }
+            },
         },
         certificate: format!("certificate of {name}").into(),
         subject: format!("CN={name}"),
@@ -169,6 +171,7 @@ pub(crate) async fn create_secure(store: &impl Store, name: &str) -> Written {
         advance("builtin", ACTIVE),
         put(dataplane(name, "dp-1")),
         put(dataplane(name, "dp-2")),
+        Operation::Secure(Posture::Strict),
     ];
     change(store, name, operations).await.unwrap()
 }
@@ -189,6 +192,36 @@ pub(crate) fn holds_leaf(mesh: &str, dataplane: &str, issuer: &str) -> Arc<Proxy
         trusts: vec![id(issuer)],
         ..ProxyEvidence::none(dataplane_id(mesh, dataplane), now)
     })
+}
+
+/// A connected proxy that asks for everything and has acknowledged these parts.
+pub(crate) fn connected(dataplane: &str, acknowledged: &[Part], marks: &Marks) -> ProxyEvidence {
+    let now = clock::now();
+    let acknowledged = acknowledged.iter().map(|part| {
+        let mark = marks.of(*part);
+        (*part, Acknowledgement { mark, at: now })
+    });
+    ProxyEvidence {
+        connected_since: Some(now),
+        asks: Part::ALL.into(),
+        offered: *marks,
+        acknowledged: acknowledged.collect(),
+        ..ProxyEvidence::none(dataplane_id("demo", dataplane), now)
+    }
+}
+
+/// A transition that runs.
+pub(crate) fn transition() -> Transition {
+    Transition {
+        from: "builtin authority 1".to_owned(),
+        to: "root".to_owned(),
+        revision: history("").revision,
+        started: at(1),
+        phase: Phase::Propagate,
+        since: at(2),
+        plaintext_since: Some(at(3)),
+        approved: ["dp-1".parse().unwrap()].into(),
+    }
 }
 
 pub(crate) fn history(line: &str) -> HistoryEntry {

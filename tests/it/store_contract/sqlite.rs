@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use windlass::model::Kind;
-use windlass::model::PrivateKey;
+use windlass::model::{Posture, PrivateKey};
 use windlass::store::encryption::Vault;
 use windlass::store::sqlite::SqliteStore;
 use windlass::store::{Operation, Store, StoreError, WriteError};
@@ -230,6 +230,29 @@ async fn a_database_of_a_newer_version_is_left_alone() {
         "{error:?}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_mesh_of_the_first_schema_stands_as_it_says() {
+    let (_folder, path) = scratch();
+    let store = SqliteStore::open(&path).await.unwrap();
+    create_secure(&store, "secure").await;
+    let plain = vec![put(mesh("plain"))];
+    change(&store, "plain", plain).await.unwrap();
+    store.close().await;
+    let mut connection = raw(&path).await;
+    let first = "ALTER TABLE mesh DROP COLUMN progress; PRAGMA user_version = 1";
+    execute(&mut connection, first).await;
+    connection.close().await.unwrap();
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    let current = store.load().await.unwrap();
+    let posture = |mesh: &str| current.meshes[mesh].progress.posture;
+    assert_eq!(posture("secure"), Posture::Strict);
+    assert_eq!(posture("plain"), Posture::Plaintext);
+    // It goes on from there.
+    let disable = vec![put(mesh("secure")), Operation::Secure(Posture::Encrypting)];
+    change(&store, "secure", disable).await.unwrap();
 }
 
 #[tokio::test]

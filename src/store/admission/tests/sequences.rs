@@ -4,11 +4,18 @@ use proptest::prelude::{Strategy, *};
 use proptest::sample::select;
 
 use super::*;
+use crate::model::Part;
 
 /// Any operation on a few names.
 fn operation() -> impl Strategy<Value = Operation> {
     let names = select(vec!["builtin-1", "builtin-2", "root", "other"]);
-    let states = select(vec![PREPARED, ACTIVE, retiring(), revoked()]);
+    let states = select(vec![
+        AuthorityState::Staged,
+        PREPARED,
+        ACTIVE,
+        retiring(),
+        revoked(),
+    ]);
     let cas = select(vec![
         builtin(),
         provided(None),
@@ -26,6 +33,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => names.clone().prop_map(add),
         8 => (names.clone(), states).prop_map(|(name, state)| advance(name, state)),
         1 => names.prop_map(|name| Operation::ForgetAuthority(id(name))),
+        1 => Just(Operation::Drain),
+        4 => select(Posture::ALL.to_vec()).prop_map(Operation::Secure),
     ]
 }
 
@@ -41,29 +50,38 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 }
 
 fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
-    let enabled = |state: &MeshState| state.mesh().is_some_and(|mesh| mesh.mtls.enabled);
     let active: Vec<_> = after
         .authorities
         .values()
         .filter(|authority| authority.state == ACTIVE)
         .collect();
+    let (from, to) = (before.progress.posture, after.progress.posture);
     assert!(active.len() <= 1);
-    assert!(!enabled(after) || active.len() == 1);
+    assert!(!to.has_identities() || active.len() == 1);
     assert_eq!(after.mesh().is_none(), after.resources.is_empty());
     assert!(!after.resources.is_empty() || after.authorities.is_empty());
     assert!(after.resources.keys().all(|key| key.mesh == after.name));
     for (id, authority) in &after.authorities {
         assert_eq!((*id, &authority.mesh), (authority.id, &after.name));
     }
-    if let (true, Some(next)) = (enabled(before), after.mesh()) {
-        let before = before.mesh().unwrap();
-        assert_eq!(next.mtls.ca.kind(), before.mtls.ca.kind());
+    let Some(mesh) = after.mesh() else {
+        return;
+    };
+    if before.mesh().is_none() {
+        return;
     }
-    if enabled(after) {
-        let builtin = matches!(active[0].origin, AuthorityOrigin::Builtin { .. });
-        assert_eq!(after.mesh().unwrap().mtls.ca == CaSpec::default(), builtin);
+    assert!(
+        to >= from || !mesh.mtls.enabled,
+        "unannounced: {from:?} to {to:?}"
+    );
+    for part in Part::ALL {
+        let marks = (
+            before.progress.marks.of(part),
+            after.progress.marks.of(part),
+        );
+        assert!(marks.0 <= marks.1, "the mark of {part} fell");
     }
-    if enabled(before) && enabled(after) {
+    if from.has_identities() && to.has_identities() {
         for proxy in evidence.values() {
             let lives = proxy.leaf_not_after.is_none_or(|end| end > now());
             let trusted = |state: &MeshState| {

@@ -392,8 +392,10 @@ impl Proxy {
 
     /// Its leaf ends while it is away.
     pub(super) fn expires(&mut self) {
-        self.board.holds = false;
-        self.stored.holds = false;
+        for row in [&mut self.board, &mut self.stored] {
+            row.holds = false;
+            row.issuer = 0;
+        }
         self.counts = false;
     }
 

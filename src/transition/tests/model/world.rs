@@ -87,6 +87,10 @@ impl Stored {
 }
 
 /// What the evidence says of one proxy.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is known or not, independently"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(super) struct Row {
     /// Whether there is evidence of it at all.
@@ -102,7 +106,7 @@ pub(super) struct Row {
     pub(super) offered: u8,
     /// Whether the time of the drain is over.
     pub(super) over: bool,
-    /// Whose leaf it acknowledged last; 0 where none.
+    /// Whose leaf it acknowledged last, if that has not ended; 0 where none.
     pub(super) issuer: u8,
 }
 
@@ -264,11 +268,11 @@ fn transition(phase: Phase) -> Transition {
 pub(super) fn evidence(rows: &Rows) -> Evidence {
     let known = rows.iter().zip(&WORLD.ids).filter(|(row, _)| row.known);
     known
-        .map(|(row, id)| (id.clone(), Arc::new(proxy(row, id.clone()))))
+        .map(|(row, id)| (id.clone(), Arc::new(proxy(*row, id.clone()))))
         .collect()
 }
 
-fn proxy(row: &Row, id: DataplaneId) -> ProxyEvidence {
+fn proxy(row: Row, id: DataplaneId) -> ProxyEvidence {
     let at = |seconds: i64| Timestamp::from_unix_seconds(NOW + seconds);
     let mut proxy = ProxyEvidence::none(id, now());
     proxy.connected_since = row.connected.then(now);
@@ -292,7 +296,7 @@ fn proxy(row: &Row, id: DataplaneId) -> ProxyEvidence {
     proxy.held_until = row.holds.then(|| at(1000));
     if let Some(issuer) = row.issuer.checked_sub(1) {
         proxy.leaf_issuer = Some(WORLD.authorities[usize::from(issuer)].id);
-        proxy.leaf_not_after = Some(at(if row.holds { 1000 } else { -1 }));
+        proxy.leaf_not_after = Some(at(1000));
     }
     proxy
 }

@@ -76,7 +76,8 @@ struct Run {
     #[arg(long, value_name = "FILE")]
     ca_cert_file: Option<PathBuf>,
     /// How long open connections may take to end when Envoy stops, and when
-    /// the permission that allowed them is withdrawn.
+    /// the permission that allowed them is withdrawn or the root that
+    /// authenticated them is replaced.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     drain_time: HumanDuration,
     /// The least of its log that Envoy writes.

@@ -5,7 +5,7 @@
 //! longer fits. Leaves and their keys live here, in memory, and nowhere else.
 //!
 //! Where another authority signs, every proxy needs another leaf while it can
-//! do with the one that it has: those wait their turn, see [`pace`].
+//! do with the one that it has: those wait their turn, see `pace`.
 
 mod pace;
 

@@ -251,11 +251,12 @@ fn risk(action: &Action) -> Risk {
         Action::Secure { from, to, .. } if from > to && *to >= Posture::Permissive => {
             Risk::Plaintext
         }
-        Action::Secure {
-            from,
-            to: Posture::Encrypting | Posture::Strict,
-            ..
-        } if *from < Posture::Strict => Risk::Disruptive,
+        // Listeners are replaced, or what no permission allows is denied.
+        Action::Secure { from, to, .. }
+            if *to >= Posture::Permissive || *from == Posture::Permissive =>
+        {
+            Risk::Disruptive
+        }
         Action::EnableMtls | Action::DrainConnections => Risk::Disruptive,
         Action::RevokeAuthority(_) | Action::DeleteMesh => Risk::Destructive,
         _ => Risk::None,

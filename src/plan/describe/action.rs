@@ -97,12 +97,18 @@ impl fmt::Display for Action {
                     (true, Posture::Strict) => {
                         "inbounds accept mTLS only: who is no proxy of the mesh is refused"
                     }
-                    (true, _) => "inbounds accept plaintext and mTLS",
+                    (true, _) => {
+                        "inbounds accept plaintext and mTLS; open connections end after the \
+                         proxies' drain time"
+                    }
                     (false, Posture::Encrypting) => {
                         "inbounds accept plaintext, from anyone, and mTLS"
                     }
                     (false, Posture::Permissive) => "outbounds open plaintext",
-                    (false, Posture::Identified) => "inbounds accept plaintext only",
+                    (false, Posture::Identified) => {
+                        "inbounds accept plaintext only; open connections end after the \
+                         proxies' drain time"
+                    }
                     (false, _) => "give proxies no certificates any more",
                 })?;
                 write!(f, "{reissue}")

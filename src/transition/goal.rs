@@ -46,19 +46,25 @@ impl Goal {
         let target = match &wanted.ca {
             CaSpec::Provided { name: Some(name) } => {
                 let mut all = provided.iter();
-                *all.find(|(_, provided)| provided.name == *name)?.0
+                all.find(|(_, provided)| provided.name == *name)?.0
             }
             CaSpec::Provided { name: None } => {
-                let mut keys = provided.keys();
-                keys.next().filter(|_| provided.len() == 1).copied()?
+                let first = provided.first()?.0;
+                let is_only = provided.iter().all(|(key, _)| *key == first);
+                Some(first).filter(|_| is_only)?
             }
             CaSpec::Builtin { ordinal } => builtin(mesh, ordinal.unwrap_or(0), issuing, now),
+        };
+        let strategy = if ends_by_itself(mesh, &wanted.ca, target) {
+            Strategy::Rolling
+        } else {
+            mesh.progress.rules.strategy
         };
         Some(Self {
             enabled: wanted.enabled,
             target,
-            strategy: mesh.progress.rules.strategy,
-            provided,
+            strategy,
+            provided: provided.into_iter().collect(),
         })
     }
 
@@ -81,7 +87,20 @@ impl Goal {
     }
 }
 
-fn provided(mesh: &MeshState) -> BTreeMap<Key, Provided> {
+/// Whether the authority changes though no commit asks for it: no plan told
+/// anyone of a time in plaintext.
+fn ends_by_itself(mesh: &MeshState, wanted: &CaSpec, target: Key) -> bool {
+    let (CaSpec::Builtin { ordinal: least }, Some(active)) = (wanted, mesh.active_authority())
+    else {
+        return false;
+    };
+    let will_do = |ordinal| ordinal >= least.unwrap_or(0);
+    matches!(active.origin, AuthorityOrigin::Builtin { ordinal } if will_do(ordinal))
+        && Key::of(active) != target
+}
+
+/// Each ProvidedCa, by its name; two may hold the same certificate.
+fn provided(mesh: &MeshState) -> Vec<(Key, Provided)> {
     let resources = mesh.resources.values();
     let provided = resources.filter_map(|stored| match &stored.resource {
         Resource::ProvidedCa(ca) => Some(ca),

@@ -68,6 +68,17 @@ pub enum ApplyError {
         /// Why.
         source: VaultError,
     },
+    /// The key of the authority that is to sign cannot be used.
+    #[error(
+        "authority {id} of mesh {mesh} cannot sign: its stored key cannot be opened; check \
+         `store.encryption.identityFile`, or change back to the authority that signs"
+    )]
+    CannotSign {
+        /// The mesh.
+        mesh: MeshName,
+        /// The authority.
+        id: AuthorityId,
+    },
     /// The store did not take it.
     #[error("failed to write mesh {mesh}")]
     Write {

@@ -106,6 +106,18 @@ impl Publisher {
         complete
     }
 
+    /// Whether an authority could sign; the log says why not.
+    pub async fn can_sign(&self, authority: &Authority) -> bool {
+        match self.signer(authority).await {
+            Ok(_) => true,
+            Err(reason) => {
+                let error = telemetry::chain(&reason).to_string();
+                error!(authority = %authority.id, error, "it cannot sign");
+                false
+            }
+        }
+    }
+
     async fn signer(&self, authority: &Authority) -> Result<Signer, Unusable> {
         let sealed = self.store.authority_key(&authority.id).await?;
         let key = self

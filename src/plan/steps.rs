@@ -67,7 +67,10 @@ pub(super) fn plan(
     if forbids && changes_ca(current, before.as_ref(), &goal) && !goes_back {
         return Err(Blocked::CaChangeForbidden);
     }
-    expiry::judge(&plan.mesh, before.as_ref(), &goal, given.issuing, given.now)?;
+    let is_secured = current.progress.posture.has_identities();
+    let signs = Situation::of(current).active().filter(|_| is_secured);
+    let (issuing, now) = (given.issuing, given.now);
+    expiry::judge(&plan.mesh, before.as_ref(), signs, &goal, issuing, now)?;
     let naming = Naming {
         after: &after,
         goal: &goal,
@@ -162,7 +165,12 @@ impl MeshPlan {
         given: Circumstances<'_>,
     ) {
         let situation = Situation::of(naming.after);
-        let progress = self.progress.clone();
+        let mut progress = self.progress.clone();
+        // Whoever approved going on without a proxy did so for one goal.
+        let to = naming.future();
+        if let Some(transition) = progress.transition.as_mut().filter(|it| it.to != to) {
+            transition.approved.clear();
+        }
         let witness = witness(naming.after, &progress, given);
         let course = course(&situation, naming.goal, &witness);
         // What is staged is there before anything is written that names it.

@@ -91,7 +91,7 @@ impl Reconciler {
             .flush_evidence(&*self.parts.store)
             .await?;
         let mut current = Current::clone(&self.current);
-        let mut outdated = false;
+        let (mut written, mut outdated) = (false, false);
         for (plan, mesh) in plans.iter().filter(due) {
             let desired = self.on_behalf_of(mesh);
             match self
@@ -99,7 +99,10 @@ impl Reconciler {
                 .write(plan, &mut current, &OpenedKeys::new(), &desired)
                 .await
             {
-                Ok(_) => self.stir(&plan.mesh),
+                Ok(_) => {
+                    written = true;
+                    self.stir(&plan.mesh);
+                }
                 Err(error) if is_outdated(&error) => {
                     debug!(mesh = %plan.mesh, %error, "planned again");
                     self.stir(&plan.mesh);
@@ -117,7 +120,11 @@ impl Reconciler {
             self.report_transitions();
             return Ok(false);
         }
-        Ok(true)
+        if !written {
+            // What the store refuses now it refuses until something changes.
+            self.report_transitions();
+        }
+        Ok(written)
     }
 
     fn stir(&mut self, mesh: &MeshName) {

@@ -12,8 +12,11 @@ use super::verdict::{Failure, Verdict};
 use super::{Parts, Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::clock;
-use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
-use crate::plan::{self, Action, Circumstances, MeshPlan, Plan};
+use crate::model::{
+    Authority, AuthorityOrigin, AuthorityState, Current, Desired, Diagnostic, MeshName, MeshState,
+    Revision, SourceStatus,
+};
+use crate::plan::{self, Action, AuthorityRef, Circumstances, MeshPlan, Plan};
 use crate::source::{Head, Repository};
 use crate::state;
 use crate::store::admission::Refusal;
@@ -352,6 +355,14 @@ impl Parts {
         if !plan.is_due(&before) {
             return Ok(false);
         }
+        for authority in to_sign(plan, &before) {
+            if !self.publisher.can_sign(authority).await {
+                return Err(ApplyError::CannotSign {
+                    mesh: plan.mesh.clone(),
+                    id: authority.id,
+                });
+            }
+        }
         let evidence = self.evidence.snapshot();
         let applier = Applier {
             evidence: &evidence,
@@ -372,6 +383,30 @@ impl Parts {
         };
         Ok(true)
     }
+}
+
+/// The stored authorities that come to sign now.
+fn to_sign<'a>(plan: &MeshPlan, mesh: &'a MeshState) -> impl Iterator<Item = &'a Authority> {
+    let due = plan.steps[..plan.due].iter();
+    let activated: Vec<AuthorityRef> = due
+        .filter_map(|step| match &step.action {
+            Action::ActivateAuthority { authority, .. } => Some(authority.clone()),
+            _ => None,
+        })
+        .collect();
+    let is_usable = |it: &&Authority| !matches!(it.state, AuthorityState::Revoked { .. });
+    let stored = mesh.authorities.values().filter(is_usable);
+    stored.filter(move |authority| {
+        activated
+            .iter()
+            .any(|wanted| match (wanted, &authority.origin) {
+                (AuthorityRef::Builtin(wanted), AuthorityOrigin::Builtin { ordinal }) => {
+                    wanted == ordinal
+                }
+                (AuthorityRef::Provided { id, .. }, _) => *id == authority.id,
+                _ => false,
+            })
+    })
 }
 
 /// Whether the store has moved on, or proxies have, since the plan was made.

@@ -142,6 +142,12 @@ impl<'a> Draft<'a, '_> {
             Operation::Drain => self.make(Move::Drain),
             Operation::Note(rules, transition) => {
                 self.next.progress.rules = rules.clone();
+                let before = self.next.progress.transition.as_ref();
+                let goal = |it: Option<&Transition>| it.map(|it| it.to.clone());
+                if transition.is_some() && goal(transition.as_deref()) != goal(before) {
+                    // An approval is for one goal.
+                    self.approved.clear();
+                }
                 self.approved.extend(approved(transition.as_deref()));
                 self.next.progress.transition = transition.as_deref().cloned();
                 Ok(())

@@ -1,6 +1,6 @@
 //! All stages to the end, and how many of them may be done now.
 
-use super::{Awaited, Gate, Goal, Situation, Stage, Witness, next};
+use super::{Awaited, Gate, Goal, Move, Situation, Stage, Standing, Witness, next};
 use crate::model::{Marks, Phase};
 
 /// More stages than any course has: from mTLS over another CA to mTLS again.
@@ -30,6 +30,22 @@ pub struct Waiting {
     pub awaited: Vec<Awaited>,
 }
 
+/// Whether nothing of a stage is done while someone said to stop before
+/// `hold`: it belongs to that phase or, in a change of CA, to a later one. What
+/// only takes back what was prepared is none of them.
+fn is_held(hold: Phase, stage: &Stage, situation: &Situation) -> bool {
+    if stage.phase == hold {
+        return true;
+    }
+    let takes_back = stage.moves.iter().all(|step| match step {
+        Move::Withdraw(key) => situation.authorities.get(key) == Some(&Standing::Prepared),
+        Move::Confirm => true,
+        _ => false,
+    });
+    let is_of_ca = !hold.is_of_posture() && !stage.phase.is_of_posture();
+    is_of_ca && hold < stage.phase && !takes_back
+}
+
 /// Goes from `situation` to `goal` as if every gate opened, and says which of
 /// them are.
 #[must_use]
@@ -40,7 +56,10 @@ pub fn course(situation: &Situation, goal: &Goal, witness: &Witness<'_>) -> Cour
         && let Some(stage) = next(&situation, goal)
     {
         if course.waiting.is_none() {
-            let held = witness.rules.hold == Some(stage.phase);
+            let held = witness
+                .rules
+                .hold
+                .is_some_and(|hold| is_held(hold, &stage, &situation));
             let awaited = witness.awaited(stage.gate, &situation.marks);
             if held || !awaited.is_empty() {
                 course.waiting = Some(Waiting {

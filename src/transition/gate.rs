@@ -18,6 +18,9 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_mins(10);
 /// is not away. Shorter where `ackTimeout` is.
 pub const OFFLINE_GRACE: Duration = Duration::from_secs(30);
 
+/// The least of it: the Envoys of `dp run` come back within three seconds.
+const SHORTEST_OFFLINE_GRACE: Duration = Duration::from_secs(5);
+
 /// What every proxy that may hold something has to have acknowledged at its
 /// present mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -218,7 +221,8 @@ impl Witness<'_> {
     }
 
     fn is_away_for_long(&self, proxy: &ProxyEvidence) -> bool {
-        let grace = OFFLINE_GRACE.min(self.rules.ack_timeout.0);
+        let (least, most) = (SHORTEST_OFFLINE_GRACE, OFFLINE_GRACE);
+        let grace = self.rules.ack_timeout.0.clamp(least, most);
         let since = proxy.left.unwrap_or(proxy.seen);
         proxy.connected_since.is_none() && since + grace <= self.now
     }

@@ -46,22 +46,16 @@ impl Goal {
         let target = match &wanted.ca {
             CaSpec::Provided { name: Some(name) } => {
                 let mut all = provided.iter();
-                *all.find(|(_, provided)| provided.name == *name)?.0
+                all.find(|(_, provided)| provided.name == *name)?.0
             }
             CaSpec::Provided { name: None } => {
-                let mut keys = provided.keys();
-                keys.next().filter(|_| provided.len() == 1).copied()?
+                let first = provided.first()?.0;
+                let is_only = provided.iter().all(|(key, _)| *key == first);
+                Some(first).filter(|_| is_only)?
             }
             CaSpec::Builtin { ordinal } => builtin(mesh, ordinal.unwrap_or(0), issuing, now),
         };
-        // A root that is replaced before its end opens no window that nobody asked for.
-        let by_itself = match (&wanted.ca, mesh.active_authority().map(Key::of)) {
-            (CaSpec::Builtin { ordinal }, Some(Key::Builtin(signs))) => {
-                ordinal.is_none_or(|least| least <= signs)
-            }
-            _ => false,
-        };
-        let strategy = if by_itself {
+        let strategy = if ends_by_itself(mesh, &wanted.ca, target) {
             Strategy::Rolling
         } else {
             mesh.progress.rules.strategy
@@ -70,7 +64,7 @@ impl Goal {
             enabled: wanted.enabled,
             target,
             strategy,
-            provided,
+            provided: provided.into_iter().collect(),
         })
     }
 
@@ -93,7 +87,20 @@ impl Goal {
     }
 }
 
-fn provided(mesh: &MeshState) -> BTreeMap<Key, Provided> {
+/// Whether the authority changes though no commit asks for it: no plan told
+/// anyone of a time in plaintext.
+fn ends_by_itself(mesh: &MeshState, wanted: &CaSpec, target: Key) -> bool {
+    let (CaSpec::Builtin { ordinal: least }, Some(active)) = (wanted, mesh.active_authority())
+    else {
+        return false;
+    };
+    let will_do = |ordinal| ordinal >= least.unwrap_or(0);
+    matches!(active.origin, AuthorityOrigin::Builtin { ordinal } if will_do(ordinal))
+        && Key::of(active) != target
+}
+
+/// Each ProvidedCa, by its name; two may hold the same certificate.
+fn provided(mesh: &MeshState) -> Vec<(Key, Provided)> {
     let resources = mesh.resources.values();
     let provided = resources.filter_map(|stored| match &stored.resource {
         Resource::ProvidedCa(ca) => Some(ca),

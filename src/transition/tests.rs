@@ -150,3 +150,40 @@ fn a_builtin_authority_is_replaced_before_its_end() {
     let goal = Goal::of(&mesh, Issuing::default(), end - day * 29).unwrap();
     assert_eq!(goal.strategy, Strategy::Rolling);
 }
+
+#[test]
+fn a_builtin_authority_that_ends_is_replaced_without_plaintext_that_nobody_asked_for() {
+    use crate::model::{CaSpec, Mesh, Mtls, Origin, Resource, StoredResource};
+    let created = Timestamp::from_unix_seconds(1_800_000_000);
+    let name: crate::model::MeshName = "demo".parse().unwrap();
+    let (mut authority, _) = crate::ca::create_builtin(&name, 1, created).unwrap();
+    authority.state = crate::model::AuthorityState::Active;
+    let mut mesh = MeshState::absent(name.clone());
+    mesh.progress.posture = Posture::Strict;
+    mesh.progress.rules.strategy = Strategy::DisableFirst;
+    let end = authority.not_after;
+    mesh.authorities.insert(authority.id, authority);
+    let posture = |mesh: &MeshState, now| {
+        let goal = Goal::of(mesh, Issuing::default(), now).unwrap();
+        goal.posture(&Situation::of(mesh))
+    };
+    let asks_for = |mesh: &mut MeshState, ordinal| {
+        let resource = Resource::Mesh(Mesh {
+            name: name.clone(),
+            mtls: Mtls {
+                enabled: true,
+                ca: CaSpec::Builtin { ordinal },
+                ..Mtls::default()
+            },
+        });
+        let stored = StoredResource::new(resource, Origin::Api {});
+        mesh.resources.insert(stored.resource.key(), stored.into());
+    };
+    let near = end - std::time::Duration::from_hours(24 * 29);
+    asks_for(&mut mesh, None);
+    assert_eq!(posture(&mesh, created), Posture::Strict);
+    assert_eq!(posture(&mesh, near), Posture::Strict);
+    // A commit that asks for another one has it as its strategy says.
+    asks_for(&mut mesh, Some(2));
+    assert_eq!(posture(&mesh, created), Posture::Plaintext);
+}

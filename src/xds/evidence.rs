@@ -17,6 +17,7 @@ pub use self::connection::Connection;
 use self::record::Unsaved;
 pub use self::streams::Parts;
 use self::streams::Streams;
+use crate::ca::Issuing;
 use crate::model::{Current, DataplaneId, Evidence, ProxyEvidence, Timestamp};
 use crate::store::{Store, StoreError};
 
@@ -29,6 +30,8 @@ const SETTLING: Duration = Duration::from_mins(1);
 pub struct EvidenceBoard {
     /// The name of this instance of the control plane.
     replica: Option<Arc<str>>,
+    /// How long leaves live at most.
+    leaf_lifetime: Duration,
     entries: Mutex<BTreeMap<DataplaneId, Entry>>,
     changes: watch::Sender<u64>,
     /// Wakes who writes to the store: someone waits for it.
@@ -72,6 +75,7 @@ impl Default for EvidenceBoard {
     fn default() -> Self {
         Self {
             replica: None,
+            leaf_lifetime: Issuing::default().leaf_lifetime,
             entries: Mutex::default(),
             changes: watch::Sender::new(0),
             hurry: Notify::new(),
@@ -104,6 +108,7 @@ impl EvidenceBoard {
             .collect();
         Self {
             replica: Some(replica.into()),
+            leaf_lifetime,
             entries: Mutex::new(entries),
             ..Self::default()
         }

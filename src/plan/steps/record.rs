@@ -41,6 +41,9 @@ pub(super) fn record(
         plaintext_since: before
             .and_then(|it| it.plaintext_since)
             .or(window.then_some(given.now)),
-        approved: before.map(|it| it.approved.clone()).unwrap_or_default(),
+        approved: before
+            .filter(|it| it.to == naming.future())
+            .map(|it| it.approved.clone())
+            .unwrap_or_default(),
     })
 }

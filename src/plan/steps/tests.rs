@@ -298,3 +298,21 @@ fn new_leaves_are_counted_and_take_their_time() {
     );
     assert!(many.ends_with("demo/dp-4 and 23996 more"), "{many}");
 }
+
+#[test]
+fn one_certificate_under_two_names_is_found_under_either() {
+    let one = root("one", Duration::from_hours(24 * 365));
+    let Resource::ProvidedCa(ca) = &one else {
+        unreachable!()
+    };
+    let two = Resource::ProvidedCa(ProvidedCa {
+        name: "two".parse().unwrap(),
+        ..ca.clone()
+    });
+    let from = mesh(true, builtin(1), Strategy::Rolling);
+    for name in ["one", "two"] {
+        let to = mesh(true, provided(name), Strategy::Rolling);
+        let plan = planned(&[&from], &[&to, &one, &two]);
+        assert_eq!(plan.meshes[0].blocked, [], "{name}");
+    }
+}

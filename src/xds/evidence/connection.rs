@@ -268,7 +268,7 @@ impl Drop for Connection {
             entry.unsaved = Unsaved::Evidence;
             entry.streams.end(self.shown.id, evidence, now);
             if entry.streams.is_empty() {
-                record::leave(evidence, now);
+                record::leave(evidence, self.board.leaf_lifetime, now);
                 entry.is_on_record = false;
             }
         }

@@ -147,18 +147,25 @@ pub(super) fn hand_out(evidence: &mut ProxyEvidence, leaf_not_after: Timestamp) 
 }
 
 /// Notes that the last stream has ended.
-pub(super) fn leave(evidence: &mut ProxyEvidence, now: Timestamp) {
+///
+/// A proxy that is configured and uses no leaf goes on in plaintext: no leaf's
+/// end says for how long, so it counts as long as one of `leaf_lifetime` would.
+pub(super) fn leave(evidence: &mut ProxyEvidence, leaf_lifetime: Duration, now: Timestamp) {
     evidence.connected_since = None;
     evidence.left = Some(now);
     evidence.seen = now;
     evidence.held_until = evidence.held_until.max(evidence.leaf_not_after);
+    let asks = |part| evidence.asks.contains(&part);
+    if (asks(Part::Inbounds) || asks(Part::Outbounds)) && !asks(Part::Leaf) {
+        hand_out(evidence, now + leaf_lifetime);
+    }
 }
 
 /// Notes that the instance of the control plane ended that the proxy was
 /// connected to, and with it what it knew. The leaves of the next one are others.
 pub(super) fn orphan(evidence: &mut ProxyEvidence, leaf_lifetime: Duration, now: Timestamp) {
     let seen = evidence.seen;
-    leave(evidence, now);
+    leave(evidence, leaf_lifetime, now);
     evidence.seen = seen;
     hand_out(evidence, now + leaf_lifetime);
     doubt(evidence, Part::Bundle);

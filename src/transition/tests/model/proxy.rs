@@ -369,7 +369,6 @@ impl Proxy {
 
     pub(super) fn leave(&mut self) {
         self.life = Life::Away;
-        self.counts &= self.uses[LEAF] != 0;
         self.flight = 0;
         self.sent = Contents::default();
         self.current = 0;
@@ -377,14 +376,16 @@ impl Proxy {
         let row = &mut self.board;
         row.connected = false;
         row.offered = 0;
+        // It goes on in plaintext, and counts as long as if it held a leaf.
+        row.holds |= !row.asks;
     }
 
     /// The control plane forgets what is not in the store.
     pub(super) fn crash(&mut self) {
         self.board = self.stored;
         if self.life == Life::Connected {
-            // Who asked for leaves may hold one.
-            self.board.holds |= self.board.connected && self.board.asks;
+            // Who was connected may hold one.
+            self.board.holds |= self.board.connected;
             self.leave();
         }
         self.flush();

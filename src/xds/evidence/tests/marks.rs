@@ -232,6 +232,42 @@ fn what_was_restored_as_connected_has_left_and_may_hold_a_leaf() {
     assert_eq!(held_until, Some(at(1_000_000)), "it is known to be longer");
 }
 
+#[tokio::test]
+async fn a_proxy_that_left_in_plaintext_is_waited_for_when_mtls_is_enabled() {
+    use crate::transition::{Gate, Witness};
+    let current = store_of_web().await.load().await.unwrap();
+    let mesh = current.meshes.values().next().unwrap();
+    let now = crate::clock::now();
+    for (asks, is_awaited) in [
+        (parts([Part::Inbounds, Part::Outbounds]), true),
+        (parts([Part::Bundle]), false),
+    ] {
+        let board = board();
+        let mut stream = connect(&board, dataplane("web"), now);
+        stream.asks(asks, now);
+        stream.offered(all_at(1), now);
+        for part in Part::ALL {
+            stream.proves(part, 1, now);
+        }
+        drop(stream);
+        let witness = Witness {
+            mesh,
+            evidence: &board.snapshot(),
+            rules: &crate::model::Rules::default(),
+            approved: None,
+            now: crate::clock::now(),
+        };
+        // It goes on in plaintext, and accepts nothing else.
+        let awaited = witness.awaited(Gate::SECURED, &all_at(2));
+        assert_eq!(!awaited.is_empty(), is_awaited);
+        let later = Witness {
+            now: crate::clock::now() + DAY,
+            ..witness
+        };
+        assert_eq!(later.awaited(Gate::SECURED, &all_at(2)), []);
+    }
+}
+
 #[test]
 fn a_deleted_dataplane_is_forgotten_and_one_under_its_name_begins_anew() {
     let board = board();

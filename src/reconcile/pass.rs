@@ -13,6 +13,7 @@ use super::{Parts, Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::clock;
 use crate::model::{Current, Desired, Diagnostic, MeshName, MeshState, Revision, SourceStatus};
+use crate::outlook;
 use crate::plan::{self, Action, Circumstances, MeshPlan, Plan};
 use crate::source::{Head, Repository};
 use crate::state;
@@ -135,9 +136,10 @@ impl Reconciler {
         let mut gathering = self.gathering.take().ok_or(Failure::Interrupted)?;
         let now = clock::now();
         let work = blocking(move || {
-            let loaded = gathering.load(&revision, now);
-            if matches!(loaded, Ok(None)) {
-                gathering.state.recheck(now);
+            let mut loaded = gathering.load(&revision, now);
+            // A root comes near its end without a commit.
+            if matches!(loaded, Ok(None)) && gathering.state.recheck(now) {
+                loaded = Ok(Some(Touched::Everything));
             }
             (gathering, loaded)
         });
@@ -353,14 +355,19 @@ impl Parts {
             return Ok(false);
         }
         let evidence = self.evidence.snapshot();
+        let now = clock::now();
         let applier = Applier {
             evidence: &evidence,
             store: self.store.as_ref(),
             vault: &self.vault,
             keys,
-            now: clock::now(),
+            now,
         };
         let written = applier.apply(plan, &before, desired).await?;
+        let ended = outlook::recorded(&before, plan, &evidence, now).ended;
+        if let Some(window) = ended.and_then(|ended| ended.plaintext) {
+            self.metrics.plaintext_window(&plan.mesh, window.0);
+        }
         info!(mesh = %plan.mesh, generation = %written.generation, steps = plan.due, "applied");
         // What lies in a gap was written by others and is yet to be taken in.
         if written.generation.0 == current.generation.0 + 1 {

@@ -168,7 +168,12 @@ impl Reconciler {
             let plan = self.plan(&desired);
             let conflicts = self.execute(&plan, &desired, &mut verdict).await?;
             if conflicts.is_empty() {
-                self.scope = Scope::Meshes(verdict.unfinished());
+                // What blocks the whole revision blocks it in every mesh.
+                self.scope = if verdict.blocked.is_empty() {
+                    Scope::Meshes(verdict.unfinished())
+                } else {
+                    Scope::Everything
+                };
                 return Ok(verdict);
             }
             self.scope = Scope::Meshes(conflicts);

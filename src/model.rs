@@ -48,5 +48,5 @@ pub use state::{
     Current, Desired, DesiredMesh, DesiredResource, Generation, MeshState, StoredResource,
 };
 pub use time::{HumanDuration, InvalidDuration, InvalidTimestamp, Timestamp};
-pub use transition::{Accepts, Marks, Opens, Part, Posture, Progress, Rules, Transition};
+pub use transition::{Accepts, Marks, Opens, Part, Posture, Progress, Rules, Transition, way};
 pub use words::{count, is_unprintable, printable};

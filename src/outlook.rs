@@ -147,7 +147,7 @@ pub fn remaining(mesh: &MeshState, given: Circumstances<'_>) -> Vec<Remaining> {
     steps
         .map(|step| Remaining {
             summary: step.action.to_string(),
-            waits_for: step.waits_for.map(|gate| gate.to_string()),
+            waits_for: step.gate_in_words(),
             risk: step.risk,
         })
         .collect()

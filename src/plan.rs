@@ -33,7 +33,7 @@ pub use advance::advance;
 pub use baseline::baseline;
 pub use call::{Call, CallRefused, plan_call};
 pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
-pub use describe::Summary;
+pub use describe::{Summary, gate_in_words};
 pub use outlook::{Outlook, Reissue, Window};
 
 /// What a revision would do to a store.

@@ -91,6 +91,8 @@ pub struct Reconciler {
     /// The meshes that were written since they were last looked at for what
     /// comes next by itself; `None` are all.
     stirred: Option<BTreeSet<MeshName>>,
+    /// The meshes whose transition is stalled, by the log.
+    stalled: BTreeSet<MeshName>,
     /// Sees that proxies have acknowledged something.
     acknowledged: watch::Receiver<u64>,
 }
@@ -142,6 +144,7 @@ impl Reconciler {
             caught_up: None,
             scope: Scope::Everything,
             stirred: None,
+            stalled: BTreeSet::new(),
             acknowledged,
         }
     }

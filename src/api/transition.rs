@@ -22,7 +22,7 @@ use crate::model::{
     Timestamp,
 };
 use crate::outlook::{self, AwaitedProxy, Outlook, Waits, Why};
-use crate::plan::{Circumstances, Risk};
+use crate::plan::{self, Circumstances, Risk};
 
 const APPROVE: &str = "Could not approve";
 /// The largest request to approve, in bytes: some thousand names.
@@ -306,7 +306,8 @@ impl GateStatus {
     fn of(waits: &Waits) -> Self {
         Self {
             before: waits.before,
-            waits_for: waits.gate.to_string(),
+            waits_for: plan::gate_in_words(waits.held.then_some(waits.before), waits.gate)
+                .unwrap_or_default(),
             proxies: waits.proxies,
             done: waits.proxies - waits.awaited.len(),
             leaves: waits

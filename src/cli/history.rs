@@ -6,7 +6,9 @@ use super::client::{Address, Client};
 use super::output::{TextOrJson, print, printable, proxies, to_json};
 use super::{CliError, ErrorKind, Outcome, Terminal};
 use crate::api::Items;
-use crate::model::{AcknowledgedPart, EndedTransition, HistoryEntry, HumanDuration, PassedGate};
+use crate::model::{
+    AcknowledgedPart, EndedTransition, HistoryEntry, HumanDuration, PassedGate, way,
+};
 
 /// Show what was done to the meshes, newest first.
 #[derive(Debug, clap::Args)]
@@ -104,8 +106,12 @@ fn write_gate(out: &mut String, entry: &HistoryEntry, gate: &PassedGate) -> fmt:
 }
 
 fn write_part(out: &mut String, entry: &HistoryEntry, part: &AcknowledgedPart) -> fmt::Result {
+    let what = match part.proxies {
+        1 => part.part.in_words(),
+        _ => part.part.of_several(),
+    };
     let proxies = proxies(part.proxies);
-    write!(out, "    {proxies} acknowledged {}", part.part.in_words())?;
+    write!(out, "    {proxies} acknowledged {what}")?;
     let name =
         |it: &crate::model::AcknowledgedBy| format!("{}/{} at {}", entry.mesh, it.dataplane, it.at);
     match part.by.split_last() {
@@ -121,9 +127,8 @@ fn write_part(out: &mut String, entry: &HistoryEntry, part: &AcknowledgedPart) -
 fn write_end(out: &mut String, ended: &EndedTransition) -> fmt::Result {
     write!(
         out,
-        "  transition from {} to {} ended after {}",
-        printable(&ended.from),
-        printable(&ended.to),
+        "  transition {} ended after {}",
+        printable(&way(&ended.from, &ended.to)),
         ended.took
     )?;
     match ended.plaintext {
@@ -173,5 +178,21 @@ mod tests {
         let text = render(&full).unwrap();
         let all = format!("the trust bundle: demo/a at {at}, demo/b at {at}, demo/web at {at}\n");
         assert!(text.contains(&all), "{text}");
+    }
+
+    #[test]
+    fn several_proxies_have_their_inbounds_and_a_revert_goes_back() {
+        let mut entry = entry(&[]);
+        entry.gates[0].acknowledged[0].part = crate::model::Part::Inbounds;
+        entry.ended.as_mut().unwrap().to = "builtin authority 1".to_owned();
+        let text = render(std::slice::from_ref(&entry)).unwrap();
+        let several = "    3 proxies acknowledged what their inbounds accept\n";
+        assert!(text.contains(several), "{text}");
+        let back = "  transition back to builtin authority 1 ended after 1h, ";
+        assert!(text.contains(back), "{text}");
+        entry.gates[0].acknowledged[0].proxies = 1;
+        let text = render(&[entry]).unwrap();
+        let one = "    1 proxy acknowledged what its inbounds accept\n";
+        assert!(text.contains(one), "{text}");
     }
 }

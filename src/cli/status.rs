@@ -6,7 +6,7 @@ use super::client::{Address, Client};
 use super::output::{TextOrJson, print, printable, table, to_json};
 use super::{CliError, ErrorKind, Outcome, Terminal};
 use crate::api::{MeshStatus, SourceStatus, Status};
-use crate::model::Posture;
+use crate::model::{Posture, way};
 use crate::reconcile::report::Condition;
 
 /// Show how the sources and meshes stand.
@@ -51,11 +51,13 @@ fn render(status: &Status) -> Result<String, fmt::Error> {
     out.push_str(&table(header, &rows));
     for mesh in &status.meshes {
         if let Some(transition) = &mesh.transition {
-            let (from, to) = (printable(&transition.from), printable(&transition.to));
+            let way = way(&transition.from, &transition.to);
             writeln!(
                 out,
-                "{}: from {from} to {to}; `windlass transition show {}` tells more",
-                mesh.name, mesh.name
+                "{}: {}; `windlass transition show {}` tells more",
+                mesh.name,
+                printable(&way),
+                mesh.name
             )?;
         }
         for condition in &mesh.conditions {

@@ -145,6 +145,26 @@ impl Part {
             Self::Outbounds => "what its outbounds open",
         }
     }
+
+    /// The part in words, where several proxies have it.
+    #[must_use]
+    pub fn of_several(self) -> &'static str {
+        match self {
+            Self::Inbounds => "what their inbounds accept",
+            Self::Outbounds => "what their outbounds open",
+            part => part.in_words(),
+        }
+    }
+}
+
+/// From what to what a transition goes, in words: one that is reverted goes back.
+#[must_use]
+pub fn way(from: &str, to: &str) -> String {
+    if from == to {
+        format!("back to {to}")
+    } else {
+        format!("from {from} to {to}")
+    }
 }
 
 impl fmt::Display for Part {

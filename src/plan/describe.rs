@@ -5,7 +5,8 @@ mod action;
 use std::fmt;
 
 use super::{Blocked, MeshPlan, Plan, Risk, Step, Verdict, Window};
-use crate::model::{DataplaneId, ResourceKey, count};
+use crate::model::{DataplaneId, Phase, ResourceKey, count};
+use crate::transition::Gate;
 
 /// The most names that a sentence lists.
 const MAX_NAMES: usize = 5;
@@ -14,14 +15,20 @@ impl Step {
     /// What has to happen before it, in words; `None` where nothing has to.
     #[must_use]
     pub fn gate_in_words(&self) -> Option<String> {
-        let hold = self
-            .phase
-            .filter(|_| self.held)
-            .map(|phase| format!("`hold: {phase}` to be removed"));
-        match (hold, self.waits_for) {
-            (Some(hold), Some(gate)) => Some(format!("{hold}, and {gate}")),
-            (hold, gate) => hold.or_else(|| gate.map(|gate| gate.to_string())),
-        }
+        let hold = self.phase.filter(|_| self.held);
+        gate_in_words(hold, self.waits_for.unwrap_or(Gate::OPEN))
+    }
+}
+
+/// What is waited for, in words, where `hold` is the phase that the mesh says
+/// to stop before; `None` where nothing is.
+#[must_use]
+pub fn gate_in_words(hold: Option<Phase>, gate: Gate) -> Option<String> {
+    let hold = hold.map(|phase| format!("`hold: {phase}` to be removed"));
+    let gate = (!gate.is_open()).then(|| gate.to_string());
+    match (hold, gate) {
+        (Some(hold), Some(gate)) => Some(format!("{hold}, and {gate}")),
+        (hold, gate) => hold.or(gate),
     }
 }
 
@@ -219,4 +226,21 @@ pub struct Summary {
     pub delete: usize,
     /// Steps.
     pub steps: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_before_a_step_that_waits_for_nobody_is_all_that_is_waited_for() {
+        let hold = "`hold: retire` to be removed";
+        assert_eq!(
+            gate_in_words(Some(Phase::Retire), Gate::OPEN).as_deref(),
+            Some(hold)
+        );
+        let both = format!("{hold}, and {}", Gate::LEAF);
+        assert_eq!(gate_in_words(Some(Phase::Retire), Gate::LEAF), Some(both));
+        assert_eq!(gate_in_words(None, Gate::OPEN), None);
+    }
 }

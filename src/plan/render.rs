@@ -54,12 +54,7 @@ fn rule_changes(mesh: &MeshPlan) -> Vec<FieldChange> {
 
 /// From what to what, in words.
 fn way(outlook: &Outlook) -> String {
-    let Outlook { from, to, .. } = outlook;
-    if from == to {
-        format!("back to {to}")
-    } else {
-        format!("from {from} to {to}")
-    }
+    crate::model::way(&outlook.from, &outlook.to)
 }
 
 /// The sentences about a transition as a whole, each with its subject.

@@ -1,10 +1,11 @@
 //! Transitions go on by themselves: as proxies acknowledge, as time passes,
 //! and while the source is out of reach.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 
 use super::pass::{is_outdated, stages};
 use super::verdict::Failure;
@@ -79,7 +80,7 @@ impl Reconciler {
         let plans: Vec<(MeshPlan, Arc<MeshState>)> = meshes
             .filter_map(|mesh| Some((plan::advance(mesh, given)?, Arc::clone(mesh))))
             .collect();
-        self.stirred = Some(std::collections::BTreeSet::new());
+        self.stirred = Some(BTreeSet::new());
         let due = |(plan, mesh): &&(MeshPlan, Arc<MeshState>)| plan.is_due(mesh) && !stages(plan);
         if !plans.iter().any(|it| due(&it)) {
             self.report_transitions();
@@ -154,6 +155,20 @@ impl Reconciler {
         let running: Vec<report::Running> = meshes
             .filter_map(|mesh| report::Running::of(mesh, given))
             .collect();
+        let stalled: BTreeSet<MeshName> = running
+            .iter()
+            .filter(|it| it.is_stalled())
+            .map(|it| it.mesh().clone())
+            .collect();
+        for it in running.iter().filter(|it| it.is_stalled()) {
+            if !self.stalled.contains(it.mesh()) {
+                warn!(mesh = %it.mesh(), why = it.message(), "the transition is stalled");
+            }
+        }
+        for mesh in self.stalled.difference(&stalled) {
+            info!(%mesh, "the transition is stalled no longer");
+        }
+        self.stalled = stalled;
         self.reporter
             .update(given.now, |report| report.transitions(&running));
     }

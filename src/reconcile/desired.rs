@@ -143,9 +143,12 @@ impl DesiredState {
         }
     }
 
-    /// Judges certificates again where the last time is long ago.
-    pub fn recheck(&mut self, now: Timestamp) {
+    /// Judges certificates again where the last time is long ago, and returns
+    /// whether that finds anything else.
+    pub fn recheck(&mut self, now: Timestamp) -> bool {
+        let before = self.findings.clone();
         self.check(&BTreeSet::new(), now);
+        self.findings != before
     }
 
     /// The repository's policy in the loaded revision.
@@ -237,5 +240,32 @@ impl Gathering {
             .map_err(Arc::new)?;
         self.loaded = Some(revision.clone());
         Ok(Some(touched))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_comes_near_its_end_without_a_commit_is_found() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let lifetime = Duration::from_hours(24);
+        let mut state = DesiredState::new("default".parse().unwrap(), None, lifetime);
+        let root = include_bytes!("../../examples-repo/payments/ca.yaml");
+        let mesh = include_bytes!("../../examples-repo/payments/mesh.yaml");
+        for (path, bytes) in [("ca.yaml", root.as_slice()), ("mesh.yaml", mesh)] {
+            let path = Arc::from(path);
+            let file = manifest::parse_file(&path, bytes);
+            state.manifest.update(&path, Some(file));
+        }
+        let touched = state.manifest.take_changed_meshes();
+        state.check(&touched, at("2026-11-01T12:00:00Z"));
+        assert_eq!(state.diagnostics(), []);
+        assert!(!state.recheck(at("2026-12-01T12:00:00Z")), "that is years");
+        assert!(state.recheck(at("2035-12-20T12:00:00Z")));
+        let found = state.diagnostics();
+        assert!(found[0].message.contains("ends in"), "{found:?}");
+        assert!(!state.recheck(at("2035-12-20T12:11:00Z")), "that is known");
     }
 }

@@ -16,6 +16,7 @@ use crate::model::{
     Authority, AuthorityOrigin, AuthorityState, Current, Desired, Diagnostic, MeshName, MeshState,
     Revision, SourceStatus,
 };
+use crate::outlook;
 use crate::plan::{self, Action, AuthorityRef, Circumstances, MeshPlan, Plan};
 use crate::source::{Head, Repository};
 use crate::state;
@@ -138,9 +139,10 @@ impl Reconciler {
         let mut gathering = self.gathering.take().ok_or(Failure::Interrupted)?;
         let now = clock::now();
         let work = blocking(move || {
-            let loaded = gathering.load(&revision, now);
-            if matches!(loaded, Ok(None)) {
-                gathering.state.recheck(now);
+            let mut loaded = gathering.load(&revision, now);
+            // A root comes near its end without a commit.
+            if matches!(loaded, Ok(None)) && gathering.state.recheck(now) {
+                loaded = Ok(Some(Touched::Everything));
             }
             (gathering, loaded)
         });
@@ -169,7 +171,12 @@ impl Reconciler {
             let plan = self.plan(&desired);
             let conflicts = self.execute(&plan, &desired, &mut verdict).await?;
             if conflicts.is_empty() {
-                self.scope = Scope::Meshes(verdict.unfinished());
+                // What blocks the whole revision blocks it in every mesh.
+                self.scope = if verdict.blocked.is_empty() {
+                    Scope::Meshes(verdict.unfinished())
+                } else {
+                    Scope::Everything
+                };
                 return Ok(verdict);
             }
             self.scope = Scope::Meshes(conflicts);
@@ -364,15 +371,25 @@ impl Parts {
             }
         }
         let evidence = self.evidence.snapshot();
+        let now = clock::now();
         let applier = Applier {
             evidence: &evidence,
             store: self.store.as_ref(),
             vault: &self.vault,
             keys,
-            now: clock::now(),
+            now,
         };
         let written = applier.apply(plan, &before, desired).await?;
+        let ended = outlook::recorded(&before, plan, &evidence, now).ended;
+        if let Some(window) = ended.and_then(|ended| ended.plaintext) {
+            self.metrics.plaintext_window(&plan.mesh, window.0);
+        }
         info!(mesh = %plan.mesh, generation = %written.generation, steps = plan.due, "applied");
+        if let Some(ended) = &before.progress.transition
+            && plan.progress.transition.is_none()
+        {
+            info!(mesh = %plan.mesh, from = ended.from, to = ended.to, "the transition has ended");
+        }
         // What lies in a gap was written by others and is yet to be taken in.
         if written.generation.0 == current.generation.0 + 1 {
             current.generation = written.generation;

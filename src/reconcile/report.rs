@@ -121,6 +121,18 @@ pub(super) struct Running {
 }
 
 impl Running {
+    pub(super) fn mesh(&self) -> &MeshName {
+        &self.mesh
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
     /// The transition of a mesh; `None` where none runs.
     pub(super) fn of(mesh: &MeshState, given: Circumstances<'_>) -> Option<Self> {
         let outlook = Outlook::running(mesh, given)?;

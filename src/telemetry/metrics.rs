@@ -15,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::meshes::Meshes;
-use crate::model::{Current, SourceName, Timestamp};
+use crate::model::{Current, MeshName, SourceName, Timestamp};
 use crate::plan::Circumstances;
 
 mod meshes;
@@ -141,6 +141,12 @@ impl Metrics {
         self.last_applied
             .get_or_create(&labels)
             .set(at.unix_seconds());
+    }
+
+    /// Notes for how long inbounds of the mesh have accepted plaintext in a
+    /// transition that has ended.
+    pub fn plaintext_window(&self, mesh: &MeshName, window: Duration) {
+        self.meshes.window(mesh, window);
     }
 
     /// All metrics in the text format of OpenMetrics 1.0, with the families

@@ -110,6 +110,10 @@ fn phase(situation: &Situation, first: Move) -> Phase {
         Move::Stage(_) => Phase::Stage,
         Move::Prepare(_) => Phase::Propagate,
         Move::Activate(_) | Move::Retire(_) => Phase::Activate,
+        // What only was prepared is taken back.
+        Move::Withdraw(key) if situation.authorities.get(&key) == Some(&Standing::Prepared) => {
+            Phase::Propagate
+        }
         Move::Drain | Move::Withdraw(_) => Phase::Retire,
         Move::Revoke(_) | Move::Confirm => Phase::Done,
         Move::Secure(to) => match (situation.posture < to, to) {

@@ -304,8 +304,13 @@ fn an_emptied_branch_deletes_nothing() {
     );
     assert_eq!(codes(&status), ["WL0702"]);
     assert_eq!(names(&daemon, "/meshes"), ["demo"]);
+    // What was not deleted is not forgotten: the next commit is none that touches it.
+    let other = site.repo.commit(&[("other.yaml", Some(OTHER))], "other");
+    daemon.wait_until_applied(&other);
+    assert_eq!(names(&daemon, "/meshes"), ["other"]);
     let back = site.repo.commit(&[("mesh.yaml", Some(MESH))], "back");
     daemon.wait_until_applied(&back);
+    assert_eq!(names(&daemon, "/meshes"), ["demo", "other"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::state;
 use crate::api::{AwaitedStatus, GateStatus, RemainingStep, TransitionStatus};
 use crate::cli::output::{printable, proxies, span};
-use crate::model::{MeshName, Timestamp};
+use crate::model::{MeshName, Timestamp, way};
 use crate::plan::Risk;
 
 /// The most proxies that are listed.
@@ -21,8 +21,8 @@ pub(super) fn text(
         return Ok(format!("mesh {mesh}: no transition runs\n"));
     };
     let mut out = String::new();
-    let (from, to) = (printable(&transition.from), printable(&transition.to));
-    writeln!(out, "mesh {mesh}: from {from} to {to}")?;
+    let way = way(&transition.from, &transition.to);
+    writeln!(out, "mesh {mesh}: {}", printable(&way))?;
     let mut line = |name: &str, text: &str| writeln!(out, "  {name:<12}{text}");
     line("state", state(transition))?;
     let phase = transition.phase;

@@ -2,7 +2,9 @@
 //! so that those of a mesh that is gone are gone.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -54,9 +56,9 @@ pub(super) struct Meshes {
     awaited: Family<OfMesh, Gauge>,
     held: Family<OfMesh, Gauge>,
     stalled: Family<OfMesh, Gauge>,
-    plaintext: Family<OfMesh, Gauge>,
+    plaintext: Family<OfMesh, Gauge<f64, AtomicU64>>,
     /// By mesh, the plaintext window of the last transition that had one.
-    last_windows: Mutex<BTreeMap<MeshName, i64>>,
+    last_windows: Mutex<BTreeMap<MeshName, Duration>>,
 }
 
 impl Meshes {
@@ -143,13 +145,15 @@ impl Meshes {
         windows.retain(|mesh, _| current.meshes.contains_key(mesh));
         self.plaintext.clear();
         for mesh in current.meshes.keys() {
-            let seconds = windows.get(mesh).copied().unwrap_or(0);
-            self.plaintext.get_or_create(&of(mesh)).set(seconds);
+            let window = windows.get(mesh).copied().unwrap_or_default();
+            self.plaintext
+                .get_or_create(&of(mesh))
+                .set(window.as_secs_f64());
         }
     }
 
     /// A poisoned lock guards nothing that could be half done.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<MeshName, i64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MeshName, Duration>> {
         let guard = self.last_windows.lock();
         guard.unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,8 +217,13 @@ impl Meshes {
         };
         self.phase.get_or_create(&phase).set(1);
         if let Some(window) = outlook.plaintext {
-            self.lock().insert(mesh.clone(), whole(window.as_secs()));
+            self.window(mesh, window);
         }
+    }
+
+    /// Notes a plaintext window, which may close between two scrapes.
+    pub(super) fn window(&self, mesh: &MeshName, window: Duration) {
+        self.lock().insert(mesh.clone(), window);
     }
 }
 

@@ -307,6 +307,9 @@ fn hold_is_lifted_by_no_approval_and_the_answer_says_so() {
         (&json!(true), &json!(false))
     );
     assert_eq!(found["awaiting"], json!([]));
+    let first = "`hold: activate` to be removed, and every proxy to acknowledge the trust bundle";
+    assert_eq!(found["gate"]["waitsFor"], first);
+    assert_eq!(found["steps"][0]["waitsFor"], first);
     let nobody = approve(&scene.cp, "demo", &json!(["dp-done"]));
     let details = nobody.json()["details"].clone();
     let details = details.as_str().unwrap();
@@ -386,7 +389,9 @@ fn metrics_tell_of_a_transition_and_forget_a_mesh_that_is_gone() {
     let scrape = || get(scene.cp.diagnostics, "/metrics").body;
     let value = |text: &str, name: &str| -> Option<i64> {
         let line = text.lines().find(|line| line.starts_with(name))?;
-        line.rsplit(' ').next()?.parse().ok()
+        let value = line.rsplit(' ').next()?;
+        // Seconds may have a fraction.
+        value.strip_suffix(".0").unwrap_or(value).parse().ok()
     };
     let text = scrape();
     for (name, expected) in [

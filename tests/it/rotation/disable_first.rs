@@ -31,6 +31,9 @@ fn disable_first_announces_its_plaintext_and_loses_no_connection() {
         "the window was not told while it was open"
     );
     wait_until_done(&stage.network);
+    let sample = "windlass_transition_plaintext_seconds{mesh=\"demo\"}";
+    let measured: f64 = stage.network.daemon.reading(sample).unwrap();
+    assert!(measured > 0.0, "not told after its end");
     tell(&format_args!(
         "{}; {went} in plaintext, window {window:?}",
         stage.load.report()

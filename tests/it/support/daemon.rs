@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -139,6 +140,11 @@ impl Daemon {
 
     /// The sample of `/metrics` with that name and labels, as in `name{label="value"}`.
     pub(crate) fn metric(&self, sample: &str) -> Result<u64, String> {
+        self.reading(sample)
+    }
+
+    /// The same, where it may have a fraction.
+    pub(crate) fn reading<T: FromStr>(&self, sample: &str) -> Result<T, String> {
         let scrape = http::get(&self.listeners.diagnostics, "/metrics")?.ok()?;
         let mut lines = scrape.body.lines();
         lines

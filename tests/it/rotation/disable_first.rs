@@ -31,6 +31,7 @@ fn disable_first_announces_its_plaintext_and_loses_no_connection() {
         "the window was not told while it was open"
     );
     wait_until_done(&stage.network);
+    stage.outlive_the_drain();
     let sample = "windlass_transition_plaintext_seconds{mesh=\"demo\"}";
     let measured: f64 = stage.network.daemon.reading(sample).unwrap();
     assert!(measured > 0.0, "not told after its end");

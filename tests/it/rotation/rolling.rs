@@ -15,5 +15,6 @@ fn a_root_after_the_other_loses_no_connection_and_shows_no_plaintext() {
         wait_until_done(&stage.network);
         tell(&format_args!("{message}: {}", stage.load.report()));
     }
+    stage.outlive_the_drain();
     stage.assert_flawless();
 }

@@ -177,6 +177,20 @@ impl Stage {
         )
     }
 
+    /// Keeps the load up until the connections of replaced filter chains have
+    /// ended, too: for twice the drain time of the proxies, at the usual pace.
+    pub(super) fn outlive_the_drain(&self) {
+        let until = self.load.report().opened + 500;
+        wait::every(LOOK, LIMIT, "500 more connections", || {
+            let report = self.load.report();
+            if report.opened >= until {
+                Ok(())
+            } else {
+                Err(report)
+            }
+        });
+    }
+
     /// Checks that no connection failed, and tells how it went.
     pub(super) fn assert_no_failure(mut self) {
         self.network.assert_running();

@@ -10,3 +10,4 @@ mod reverts;
 mod rolling;
 mod stage;
 mod stalls;
+mod unusable;

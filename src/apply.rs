@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::ca::{self, CaError};
 use crate::model::{
-    AuthorityId, AuthorityOrigin, AuthorityState, Desired, Evidence, Generation, HistoryEntry,
-    MeshName, MeshState, Origin, Posture, PrivateKey, Resource, ResourceKey, Revision,
-    StoredResource, Timestamp,
+    AuthorityId, AuthorityState, Desired, Evidence, Generation, HistoryEntry, MeshName, MeshState,
+    Origin, Posture, PrivateKey, Resource, ResourceKey, Revision, StoredResource, Timestamp,
 };
 use crate::outlook::{self, Recorded};
 use crate::plan::{Action, AuthorityRef, MeshPlan};
@@ -261,11 +260,10 @@ impl Translation<'_> {
     ) -> Result<(), ApplyError> {
         let id = match authority {
             AuthorityRef::Provided { id, .. } => *id,
-            AuthorityRef::Builtin(wanted) => {
-                let stored = self.current.authorities.values().find(|authority| {
-                    authority.origin == AuthorityOrigin::Builtin { ordinal: *wanted }
-                });
+            AuthorityRef::Builtin(_) => {
+                let mut stored = self.current.authorities.values();
                 stored
+                    .find(|stored| authority.names(stored))
                     .map(|stored| stored.id)
                     .or(self.made)
                     .ok_or_else(|| ApplyError::Stale {

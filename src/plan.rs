@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
-    AuthorityId, DataplaneId, DesiredResource, Diagnostic, Evidence, Generation, HumanDuration,
-    MeshName, Phase, Posture, ResourceKey, ResourceName, Revision, Rules, ServiceMatch,
-    StoredResource, Timestamp, Transition,
+    Authority, AuthorityId, AuthorityOrigin, DataplaneId, DesiredResource, Diagnostic, Evidence,
+    Generation, HumanDuration, MeshName, Phase, Posture, ResourceKey, ResourceName, Revision,
+    Rules, ServiceMatch, StoredResource, Timestamp, Transition,
 };
 use crate::transition::{Gate, Waiting};
 
@@ -210,6 +210,19 @@ pub enum AuthorityRef {
         /// The certificate's id.
         id: AuthorityId,
     },
+}
+
+impl AuthorityRef {
+    /// Whether it names this authority.
+    #[must_use]
+    pub fn names(&self, authority: &Authority) -> bool {
+        match self {
+            Self::Builtin(wanted) => {
+                authority.origin == AuthorityOrigin::Builtin { ordinal: *wanted }
+            }
+            Self::Provided { id, .. } => authority.id == *id,
+        }
+    }
 }
 
 /// What a step may cost.

@@ -308,6 +308,20 @@ pub struct Transition {
     pub approved: BTreeSet<ResourceName>,
 }
 
+impl Transition {
+    /// The dataplanes that someone said to go on without on the way to `to`:
+    /// an approval is for one goal.
+    #[must_use]
+    pub fn approved_for(&self, to: &str) -> &BTreeSet<ResourceName> {
+        static NOBODY: BTreeSet<ResourceName> = BTreeSet::new();
+        if self.to == to {
+            &self.approved
+        } else {
+            &NOBODY
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

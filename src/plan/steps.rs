@@ -166,10 +166,8 @@ impl MeshPlan {
     ) {
         let situation = Situation::of(naming.after);
         let mut progress = self.progress.clone();
-        // Whoever approved going on without a proxy did so for one goal.
-        let to = naming.future();
-        if let Some(transition) = progress.transition.as_mut().filter(|it| it.to != to) {
-            transition.approved.clear();
+        if let Some(transition) = &mut progress.transition {
+            transition.approved = transition.approved_for(&naming.future()).clone();
         }
         let witness = witness(naming.after, &progress, given);
         let course = course(&situation, naming.goal, &witness);

@@ -83,7 +83,7 @@ impl Reconciler {
         self.stirred = Some(BTreeSet::new());
         let due = |(plan, mesh): &&(MeshPlan, Arc<MeshState>)| plan.is_due(mesh) && !stages(plan);
         if !plans.iter().any(|it| due(&it)) {
-            self.report_transitions();
+            self.report_transitions(given);
             return Ok(false);
         }
         // The store judges by what it knows.
@@ -97,7 +97,7 @@ impl Reconciler {
             let desired = self.on_behalf_of(mesh);
             match self
                 .parts
-                .write(plan, &mut current, &OpenedKeys::new(), &desired)
+                .write(plan, &mut current, &OpenedKeys::new(), &desired, &evidence)
                 .await
             {
                 Ok(_) => {
@@ -118,12 +118,12 @@ impl Reconciler {
         self.serve(Arc::new(current)).await;
         if outdated {
             self.refresh().await?;
-            self.report_transitions();
+            self.report_transitions(given);
             return Ok(false);
         }
         if !written {
             // What the store refuses now it refuses until something changes.
-            self.report_transitions();
+            self.report_transitions(given);
         }
         Ok(written)
     }
@@ -144,13 +144,7 @@ impl Reconciler {
         }
     }
 
-    fn report_transitions(&mut self) {
-        let evidence = self.parts.evidence.snapshot();
-        let given = Circumstances {
-            evidence: &evidence,
-            issuing: self.parts.issuing,
-            now: clock::now(),
-        };
+    fn report_transitions(&mut self, given: Circumstances<'_>) {
         let meshes = self.current.meshes.values();
         let running: Vec<report::Running> = meshes
             .filter_map(|mesh| report::Running::of(mesh, given))

@@ -13,7 +13,7 @@ use super::{Parts, Pass, Reconciler, Scope};
 use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::clock;
 use crate::model::{
-    Authority, AuthorityOrigin, AuthorityState, Current, Desired, Diagnostic, MeshName, MeshState,
+    Authority, AuthorityState, Current, Desired, Diagnostic, Evidence, MeshName, MeshState,
     Revision, SourceStatus,
 };
 use crate::outlook;
@@ -224,6 +224,7 @@ impl Reconciler {
                 .filter(|mesh| !mesh.is_blocked() && stages(mesh))
                 .map(|m| &m.mesh),
         );
+        let evidence = self.parts.evidence.snapshot();
         let mut current = Current::clone(&self.current);
         let mut conflicts = BTreeSet::new();
         let mut failure = None;
@@ -232,7 +233,11 @@ impl Reconciler {
                 verdict.block(mesh);
                 continue;
             }
-            match self.parts.write(mesh, &mut current, &keys, desired).await {
+            match self
+                .parts
+                .write(mesh, &mut current, &keys, desired, &evidence)
+                .await
+            {
                 Ok(true) => {
                     verdict.applied.insert(mesh.mesh.clone());
                 }
@@ -356,6 +361,7 @@ impl Parts {
         current: &mut Current,
         keys: &OpenedKeys,
         desired: &Desired,
+        evidence: &Evidence,
     ) -> Result<bool, ApplyError> {
         let before = current.meshes.get(&plan.mesh).cloned();
         let before = before.unwrap_or_else(|| Arc::new(MeshState::absent(plan.mesh.clone())));
@@ -370,17 +376,16 @@ impl Parts {
                 });
             }
         }
-        let evidence = self.evidence.snapshot();
         let now = clock::now();
         let applier = Applier {
-            evidence: &evidence,
+            evidence,
             store: self.store.as_ref(),
             vault: &self.vault,
             keys,
             now,
         };
         let written = applier.apply(plan, &before, desired).await?;
-        let ended = outlook::recorded(&before, plan, &evidence, now).ended;
+        let ended = outlook::recorded(&before, plan, evidence, now).ended;
         if let Some(window) = ended.and_then(|ended| ended.plaintext) {
             self.metrics.plaintext_window(&plan.mesh, window.0);
         }
@@ -413,17 +418,7 @@ fn to_sign<'a>(plan: &MeshPlan, mesh: &'a MeshState) -> impl Iterator<Item = &'a
         .collect();
     let is_usable = |it: &&Authority| !matches!(it.state, AuthorityState::Revoked { .. });
     let stored = mesh.authorities.values().filter(is_usable);
-    stored.filter(move |authority| {
-        activated
-            .iter()
-            .any(|wanted| match (wanted, &authority.origin) {
-                (AuthorityRef::Builtin(wanted), AuthorityOrigin::Builtin { ordinal }) => {
-                    wanted == ordinal
-                }
-                (AuthorityRef::Provided { id, .. }, _) => *id == authority.id,
-                _ => false,
-            })
-    })
+    stored.filter(move |authority| activated.iter().any(|wanted| wanted.names(authority)))
 }
 
 /// Whether the store has moved on, or proxies have, since the plan was made.

@@ -13,7 +13,6 @@ use crate::model::{
     MeshState, Part, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource,
     Strategy, Timestamp, Transition,
 };
-
 use crate::transition::{Key, Move, Situation, Witness};
 
 pub use refusal::Refusal;
@@ -96,16 +95,14 @@ pub(super) fn decide<'a>(
             keys: draft.keys,
         });
     }
-    let next = draft.settle();
-    whole(&next)?;
-    signed_as_chosen(current, &next)?;
-    if let Some(to) = draft.opens {
-        announced(&next, to)?;
+    let opens = draft.opens;
+    let admitted = draft.settle();
+    whole(&admitted.next)?;
+    signed_as_chosen(current, &admitted.next)?;
+    if let Some(to) = opens {
+        announced(&admitted.next, to)?;
     }
-    Ok(Admitted {
-        next,
-        keys: draft.keys,
-    })
+    Ok(admitted)
 }
 
 /// A write that is being judged, one operation after the other.
@@ -142,13 +139,12 @@ impl<'a> Draft<'a, '_> {
             Operation::Drain => self.make(Move::Drain),
             Operation::Note(rules, transition) => {
                 self.next.progress.rules = rules.clone();
-                let before = self.next.progress.transition.as_ref();
-                let goal = |it: Option<&Transition>| it.map(|it| it.to.clone());
-                if transition.is_some() && goal(transition.as_deref()) != goal(before) {
-                    // An approval is for one goal.
-                    self.approved.clear();
+                if let Some(noted) = transition.as_deref() {
+                    let before = self.next.progress.transition.as_ref();
+                    let kept = before.map(|it| it.approved_for(&noted.to).clone());
+                    self.approved = kept.unwrap_or_default();
+                    self.approved.extend(noted.approved.iter().cloned());
                 }
-                self.approved.extend(approved(transition.as_deref()));
                 self.next.progress.transition = transition.as_deref().cloned();
                 Ok(())
             }
@@ -185,12 +181,15 @@ impl<'a> Draft<'a, '_> {
     }
 
     /// The mesh with what the moves have made of it.
-    fn settle(&self) -> MeshState {
-        let mut next = self.next.clone();
+    fn settle(self) -> Admitted<'a> {
+        let mut next = self.next;
         next.progress.posture = self.situation.posture;
         next.progress.marks = self.situation.marks;
         next.progress.drained = self.situation.drained;
-        next
+        Admitted {
+            next,
+            keys: self.keys,
+        }
     }
 
     fn own(&self, key: &ResourceKey) -> Result<(), Refusal> {

@@ -42,8 +42,7 @@ pub(super) fn record(
             .and_then(|it| it.plaintext_since)
             .or(window.then_some(given.now)),
         approved: before
-            .filter(|it| it.to == naming.future())
-            .map(|it| it.approved.clone())
+            .map(|it| it.approved_for(&naming.future()).clone())
             .unwrap_or_default(),
     })
 }

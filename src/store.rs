@@ -11,13 +11,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 pub use error::{StoreError, WriteError};
+pub use replicas::{Announced, Leadership, News, Reach, Replica};
 
 use crate::model::{
-    Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, HistoryEntry, MeshName,
-    MeshState, Posture, ProxyEvidence, ResourceKey, Rules, SealedKey, SourceName, SourceStatus,
-    StoredResource, Transition,
+    Authority, AuthorityId, AuthorityState, Current, DataplaneId, Evidence, Generation,
+    HistoryEntry, MeshName, MeshState, Posture, ProxyEvidence, ResourceKey, Rules, SealedKey,
+    SourceName, SourceStatus, StoredResource, Transition,
 };
 
 /// One change inside a [`MeshWrite`]. Doing one twice is doing it once.
@@ -87,6 +89,34 @@ pub struct Changes {
     pub existing: Vec<MeshName>,
 }
 
+/// How often evidence has been recorded; 0 is before the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct EvidenceMark(pub u64);
+
+/// What was recorded of proxies since a mark.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceChanges {
+    /// The mark now.
+    pub mark: EvidenceMark,
+    /// What each replica knows of each proxy, as far as it was recorded since.
+    /// What went with its Dataplane is not told of: the mesh was written then.
+    pub records: Vec<Arc<ProxyEvidence>>,
+}
+
+/// Where something is kept that is sealed to the store's identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SealedPlace {
+    /// The key of an authority.
+    Authority {
+        /// Its mesh.
+        mesh: MeshName,
+        /// Which.
+        id: AuthorityId,
+    },
+    /// A secret of that name.
+    Secret(String),
+}
+
 /// Where Windlass keeps what is current.
 ///
 /// Every call may be dropped before it is done: the store is whole, and a
@@ -124,22 +154,67 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Forgets a secret; nothing happens where there is none.
     async fn delete_secret(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Keeps what proxies have acknowledged, in place of what they had before.
-    /// Not part of a mesh's generation. It goes with its Dataplane, and is not
-    /// kept where there is none.
+    /// Everything that is sealed, in the order of its places.
+    async fn sealed(&self) -> Result<Vec<(SealedPlace, SealedKey)>, StoreError>;
+
+    /// Puts `to` in the place of `from`, which is the same sealed anew; whether
+    /// `from` was still there. No generation rises: nothing is other than before.
+    async fn reseal(
+        &self,
+        place: &SealedPlace,
+        from: &SealedKey,
+        to: &SealedKey,
+    ) -> Result<bool, StoreError>;
+
+    /// Keeps what a replica knows of proxies, in place of what that same replica
+    /// ([`ProxyEvidence::replica`]) knew of them before. Not part of a mesh's
+    /// generation. It goes with its Dataplane, and is not kept where there is none.
     async fn record_evidence(&self, evidence: &[Arc<ProxyEvidence>]) -> Result<(), StoreError>;
 
-    /// What every known proxy has acknowledged.
+    /// Forgets what these replicas knew of these proxies.
+    async fn forget_evidence(&self, of: &[(DataplaneId, Arc<str>)]) -> Result<(), StoreError>;
+
+    /// What every known proxy has acknowledged, over all replicas.
     async fn evidence(&self) -> Result<Evidence, StoreError>;
 
-    /// The newest `limit` entries of the history, newest first.
-    async fn history(&self, limit: usize) -> Result<Vec<HistoryEntry>, StoreError>;
+    /// What was recorded after `since`; all of it from mark 0. Nothing that was
+    /// recorded before the mark that comes with it is missing.
+    async fn evidence_since(&self, since: EvidenceMark) -> Result<EvidenceChanges, StoreError>;
+
+    /// The newest `limit` entries of the history below the generation `before`,
+    /// newest first.
+    async fn history(
+        &self,
+        before: Option<Generation>,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, StoreError>;
 
     /// Keeps how far a source has come.
     async fn put_source_status(&self, status: &SourceStatus) -> Result<(), StoreError>;
 
     /// How far a source has come.
     async fn source_status(&self, source: &SourceName) -> Result<Option<SourceStatus>, StoreError>;
+
+    /// Counts what may have changed, by whomever.
+    fn news(&self) -> watch::Receiver<News>;
+
+    /// Whether the store answers.
+    fn reach(&self) -> watch::Receiver<Reach>;
+
+    /// Asks the replica that reconciles to do so now.
+    async fn ask_for_sync(&self) -> Result<(), StoreError>;
+
+    /// Waits until no other replica reconciles, and keeps it so.
+    async fn lead(&self, replica: &str) -> Result<Leadership, StoreError>;
+
+    /// Tells the other replicas that this one lives; again and again.
+    async fn announce(&self, replica: &Replica) -> Result<(), StoreError>;
+
+    /// The replicas that announced themselves, in the order of their names.
+    async fn replicas(&self) -> Result<Vec<Announced>, StoreError>;
+
+    /// Forgets a replica; nothing happens where there is none.
+    async fn forget_replica(&self, name: &str) -> Result<(), StoreError>;
 
     /// Waits for writes in progress and closes. Later calls fail.
     async fn close(&self);
@@ -150,4 +225,5 @@ mod difference;
 pub mod encryption;
 mod error;
 pub mod memory;
+mod replicas;
 pub mod sqlite;

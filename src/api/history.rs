@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::error::{ApiError, Cause};
 use super::{ApiContext, Items};
-use crate::model::HistoryEntry;
+use crate::model::{Generation, HistoryEntry};
 use crate::telemetry;
 
 /// How many entries are answered where nobody says.
@@ -29,7 +29,7 @@ async fn history(
 ) -> Result<Json<Items<HistoryEntry>>, ApiError> {
     let asked = Asked::parse(query.as_deref().unwrap_or_default())
         .map_err(|cause| ApiError::invalid(TITLE, vec![cause]))?;
-    match ctx.store.history(asked.limit).await {
+    match ctx.store.history(asked.before, asked.limit).await {
         Ok(items) if asked.full => Ok(Json(Items { items })),
         Ok(items) => Ok(Json(Items {
             items: items.into_iter().map(HistoryEntry::shortened).collect(),
@@ -50,6 +50,8 @@ async fn history(
 
 /// What is asked for.
 struct Asked {
+    /// Entries of this generation and later ones are left out.
+    before: Option<Generation>,
     limit: usize,
     /// Whether every proxy of every gate is named.
     full: bool,
@@ -57,16 +59,21 @@ struct Asked {
 
 impl Asked {
     fn parse(query: &str) -> Result<Self, Cause> {
-        let (mut limit, mut full) = (None, false);
+        let (mut before, mut limit, mut full) = (None, None, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (name, value) {
                 ("limit", _) => limit = Some(value),
+                ("before", _) => {
+                    let generation = value.parse().map(Generation);
+                    let whole = |_| Cause::new("before", "must be a generation, a whole number");
+                    before = Some(generation.map_err(whole)?);
+                }
                 ("full", "true") => full = true,
                 ("full", "false") => full = false,
                 ("full", _) => return Err(Cause::new("full", "must be true or false")),
                 _ => {
-                    let problem = "the only parameters are `limit` and `full`";
+                    let problem = "the only parameters are `before`, `limit` and `full`";
                     return Err(Cause::new(".", problem));
                 }
             }
@@ -78,6 +85,10 @@ impl Asked {
             Some(text) => number(text)
                 .ok_or_else(|| Cause::new("limit", format!("must be from 1 to {most}")))?,
         };
-        Ok(Self { limit, full })
+        Ok(Self {
+            before,
+            limit,
+            full,
+        })
     }
 }

@@ -139,5 +139,84 @@ impl ProxyEvidence {
     }
 }
 
+/// What all replicas together know of every proxy, out of what each of them knows.
+#[must_use]
+pub fn combine(records: impl IntoIterator<Item = Arc<ProxyEvidence>>) -> Evidence {
+    let mut by_proxy: BTreeMap<DataplaneId, Vec<Arc<ProxyEvidence>>> = BTreeMap::new();
+    for record in records {
+        by_proxy
+            .entry(record.dataplane.clone())
+            .or_default()
+            .push(record);
+    }
+    by_proxy
+        .into_iter()
+        .map(|(id, records)| match <[_; 1]>::try_from(records) {
+            Ok([one]) => (id, one),
+            Err(several) => (id, Arc::new(combined(&several))),
+        })
+        .collect()
+}
+
+/// What several replicas know of one proxy, of which there is one at least.
+///
+/// Whoever has it connected took over what others knew when it came, so only
+/// those count for what it uses; where several have, it uses what each gave it.
+/// What it may hold or have rejected unheard counts from all.
+fn combined(records: &[Arc<ProxyEvidence>]) -> ProxyEvidence {
+    let connected: Vec<_> = records
+        .iter()
+        .filter(|it| it.connected_since.is_some())
+        .collect();
+    // `None` is the least, so one that is connected comes last.
+    let last = records
+        .iter()
+        .reduce(|one, other| {
+            let age = |it: &ProxyEvidence| (it.connected_since, it.seen);
+            if age(one) > age(other) { one } else { other }
+        })
+        .unwrap_or(&records[0]);
+    let mut whole = ProxyEvidence::clone(last);
+    whole.held_until = records.iter().map(|it| it.held_until).max().flatten();
+    whole.leaf_not_after = records.iter().map(|it| it.leaf_not_after).max().flatten();
+    if connected.len() < 2 {
+        return whole;
+    }
+    for one in &connected {
+        whole.asks.extend(&one.asks);
+        whole.doubted.extend(one.doubted.iter().cloned());
+        whole.refused.extend(one.refused.iter().cloned());
+        for (secret, versions) in &one.rejected {
+            let known = whole.rejected.entry(secret.clone()).or_default();
+            for version in versions {
+                if !known.contains(version) {
+                    known.push(*version);
+                }
+            }
+        }
+        whole.drain_seconds = whole.drain_seconds.max(one.drain_seconds);
+    }
+    for part in Part::ALL {
+        *whole.offered.of_mut(part) = connected
+            .iter()
+            .map(|it| it.offered.of(part))
+            .min()
+            .unwrap_or_default();
+        let asking = connected.iter().filter(|it| it.asks.contains(&part));
+        let marks = asking.map(|it| it.acknowledged.get(&part).copied());
+        // `None` is the least: one of them has proven nothing.
+        match marks.min_by_key(|it| it.map(|it| (it.mark, it.at))) {
+            Some(Some(proven)) => drop(whole.acknowledged.insert(part, proven)),
+            Some(None) => drop(whole.acknowledged.remove(&part)),
+            None => {}
+        }
+    }
+    whole.last_nack = connected
+        .iter()
+        .filter_map(|it| it.last_nack.clone())
+        .max_by_key(|nack| nack.at);
+    whole
+}
+
 /// What every known proxy has acknowledged. Cheap to copy.
 pub type Evidence = BTreeMap<DataplaneId, Arc<ProxyEvidence>>;

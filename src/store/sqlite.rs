@@ -12,14 +12,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::admission;
 use super::difference::Difference;
-use super::{Changes, MeshWrite, Store, StoreError, WriteError, Written};
+use super::{
+    Announced, Changes, EvidenceChanges, EvidenceMark, Leadership, MeshWrite, News, Reach, Replica,
+    SealedPlace, Store, StoreError, WriteError, Written,
+};
 use crate::clock;
 use crate::model::{
-    AuthorityId, Current, Evidence, Generation, HistoryEntry, MeshName, MeshState, ProxyEvidence,
-    SealedKey, SourceName, SourceStatus,
+    AuthorityId, Current, DataplaneId, Evidence, Generation, HistoryEntry, MeshName, MeshState,
+    ProxyEvidence, SealedKey, SourceName, SourceStatus,
 };
 use open::Access;
 use place::Place;
@@ -41,6 +46,12 @@ pub struct SqliteStore {
     cache: Mutex<HashMap<MeshName, Arc<MeshState>>>,
     /// Whether the log may still hold a key that was destroyed.
     scrub: AtomicBool,
+    /// What this process wrote; what others write is seen by who looks.
+    news: watch::Sender<News>,
+    reach: watch::Sender<Reach>,
+    /// Held by who reconciles. The lock of the state folder keeps other
+    /// processes out.
+    lead: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SqliteStore {
@@ -92,6 +103,10 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         let committed = transaction.commit().await;
         committed.map_err(|error| self.place.failed(action, error))
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        self.news.send_modify(change);
     }
 
     fn cache(&self) -> MutexGuard<'_, HashMap<MeshName, Arc<MeshState>>> {
@@ -238,6 +253,7 @@ impl Store for SqliteStore {
             Some(next) => self.remember(next),
             None => drop(self.cache().remove(name)),
         }
+        self.tell(|news| news.meshes += 1);
         self.scrub().await;
         Ok(Written {
             generation,
@@ -271,6 +287,7 @@ impl Store for SqliteStore {
             .await
             .map_err(|error| self.place.failed(ACTION, error))?;
         self.commit(ACTION, transaction).await?;
+        self.tell(|news| news.secrets += 1);
         Ok(SealedKey(kept))
     }
 
@@ -298,8 +315,29 @@ impl Store for SqliteStore {
             .map_err(|error| self.place.failed(ACTION, error))?;
         self.scrub.store(true, Ordering::Release);
         self.commit(ACTION, transaction).await?;
+        self.tell(|news| news.secrets += 1);
         self.scrub().await;
         Ok(())
+    }
+
+    async fn sealed(&self) -> Result<Vec<(SealedPlace, SealedKey)>, StoreError> {
+        let mut transaction = self.begin_read("read what is sealed").await?;
+        read::sealed(&self.place, &mut transaction).await
+    }
+
+    async fn reseal(
+        &self,
+        place: &SealedPlace,
+        from: &SealedKey,
+        to: &SealedKey,
+    ) -> Result<bool, StoreError> {
+        const ACTION: &str = "seal a key anew";
+        let mut transaction = self.begin_write(ACTION).await?;
+        let resealed = write::reseal(&self.place, &mut transaction, place, from, to).await?;
+        self.scrub.store(true, Ordering::Release);
+        self.commit(ACTION, transaction).await?;
+        self.scrub().await;
+        Ok(resealed)
     }
 
     async fn record_evidence(&self, evidence: &[Arc<ProxyEvidence>]) -> Result<(), StoreError> {
@@ -309,6 +347,23 @@ impl Store for SqliteStore {
         }
         let mut transaction = self.begin_write(ACTION).await?;
         write::evidence(&self.place, &mut transaction, evidence).await?;
+        self.commit(ACTION, transaction).await?;
+        self.tell(|news| news.evidence += 1);
+        Ok(())
+    }
+
+    async fn forget_evidence(&self, of: &[(DataplaneId, Arc<str>)]) -> Result<(), StoreError> {
+        const ACTION: &str = "forget evidence";
+        let mut transaction = self.begin_write(ACTION).await?;
+        for (dataplane, replica) in of {
+            sqlx::query("DELETE FROM evidence WHERE mesh = ? AND name = ? AND replica = ?")
+                .bind(dataplane.mesh.as_str())
+                .bind(dataplane.name.as_str())
+                .bind(&**replica)
+                .execute(&mut *transaction)
+                .await
+                .map_err(|error| self.place.failed(ACTION, error))?;
+        }
         self.commit(ACTION, transaction).await
     }
 
@@ -317,21 +372,73 @@ impl Store for SqliteStore {
         read::evidence(&self.place, &mut transaction, None).await
     }
 
-    async fn history(&self, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
+    async fn evidence_since(&self, since: EvidenceMark) -> Result<EvidenceChanges, StoreError> {
+        let mut transaction = self.begin_read("read evidence").await?;
+        read::evidence_since(&self.place, &mut transaction, since).await
+    }
+
+    async fn history(
+        &self,
+        before: Option<Generation>,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
         let mut transaction = self.begin_read("read the history").await?;
-        read::history(&self.place, &mut transaction, limit).await
+        read::history(&self.place, &mut transaction, before, limit).await
     }
 
     async fn put_source_status(&self, status: &SourceStatus) -> Result<(), StoreError> {
         const ACTION: &str = "keep the state of a source";
         let mut transaction = self.begin_write(ACTION).await?;
         write::source_status(&self.place, &mut transaction, status).await?;
-        self.commit(ACTION, transaction).await
+        self.commit(ACTION, transaction).await?;
+        self.tell(|news| news.sources += 1);
+        Ok(())
     }
 
     async fn source_status(&self, source: &SourceName) -> Result<Option<SourceStatus>, StoreError> {
         let mut transaction = self.begin_read("read the state of a source").await?;
         read::source_status(&self.place, &mut transaction, source).await
+    }
+
+    fn news(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    fn reach(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
+    }
+
+    async fn ask_for_sync(&self) -> Result<(), StoreError> {
+        self.tell(|news| news.sync += 1);
+        Ok(())
+    }
+
+    async fn lead(&self, _: &str) -> Result<Leadership, StoreError> {
+        let held = Arc::clone(&self.lead).lock_owned().await;
+        Ok(Leadership::new(CancellationToken::new(), held))
+    }
+
+    async fn announce(&self, replica: &Replica) -> Result<(), StoreError> {
+        const ACTION: &str = "announce a replica";
+        let mut transaction = self.begin_write(ACTION).await?;
+        write::replica(&self.place, &mut transaction, replica, clock::now()).await?;
+        self.commit(ACTION, transaction).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<Announced>, StoreError> {
+        let mut transaction = self.begin_read("read the replicas").await?;
+        read::replicas(&self.place, &mut transaction, clock::now()).await
+    }
+
+    async fn forget_replica(&self, name: &str) -> Result<(), StoreError> {
+        const ACTION: &str = "forget a replica";
+        let mut transaction = self.begin_write(ACTION).await?;
+        sqlx::query("DELETE FROM replica WHERE name = ?")
+            .bind(name)
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| self.place.failed(ACTION, error))?;
+        self.commit(ACTION, transaction).await
     }
 
     async fn close(&self) {

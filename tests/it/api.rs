@@ -9,6 +9,7 @@
 mod bootstrap;
 pub(crate) mod control_plane;
 mod docs;
+mod history_only;
 mod limits;
 mod tokens;
 pub(crate) mod transition;

@@ -9,6 +9,7 @@ use windlass::store::sqlite::SqliteStore;
 mod authorities;
 mod kept;
 mod persistent;
+mod replicas;
 pub(crate) mod samples;
 mod sqlite;
 mod writes;
@@ -87,6 +88,12 @@ macro_rules! contract {
             kept::evidence_of_many_proxies_is_kept_as_it_is
             kept::the_history_is_told_newest_first
             kept::the_state_of_a_source_is_kept
+            replicas::every_replica_keeps_what_it_knows
+            replicas::what_is_sealed_is_sealed_anew_once
+            replicas::one_leads_at_a_time
+            replicas::replicas_see_each_other
+            replicas::what_is_written_is_news
+            replicas::the_history_is_read_in_pages
         }
     };
 }

@@ -5,13 +5,14 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::watch;
 
 use super::{Place, SqliteStore};
 use crate::store::StoreError;
@@ -19,9 +20,10 @@ use crate::store::StoreError;
 /// "Wind": marks the file as Windlass's (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x5769_6e64;
 /// The schemas, oldest first. `PRAGMA user_version` counts those that are in place.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_progress.sql"),
+    include_str!("../migrations/sqlite/0003_replicas.sql"),
 ];
 /// How long a lock of another process is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,6 +87,9 @@ pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, Sto
         readers,
         cache: Mutex::new(HashMap::new()),
         scrub: AtomicBool::new(false),
+        news: watch::Sender::default(),
+        reach: watch::Sender::default(),
+        lead: Arc::default(),
     })
 }
 

@@ -3,13 +3,15 @@
 use sqlx::SqliteConnection;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Place;
 use crate::model::{
     Authority, Evidence, Generation, HistoryEntry, MeshName, MeshState, Posture, Progress,
-    ProxyEvidence, Resource, ResourceKey, SourceName, SourceStatus, StoredResource,
+    ProxyEvidence, Resource, ResourceKey, SealedKey, SourceName, SourceStatus, StoredResource,
+    Timestamp, combine,
 };
-use crate::store::StoreError;
+use crate::store::{Announced, EvidenceChanges, EvidenceMark, SealedPlace, StoreError};
 
 /// The store's generation.
 pub(super) async fn generation(
@@ -165,28 +167,115 @@ pub(super) async fn evidence(
             .bind(mesh.as_str()),
         None => sqlx::query_as("SELECT mesh, name, document FROM evidence"),
     };
-    let rows: Result<Vec<(String, String, String)>, _> = query.fetch_all(connection).await;
-    rows.map_err(|error| place.failed("read evidence", error))?
-        .into_iter()
+    let rows: Result<Vec<EvidenceRow>, _> = query.fetch_all(connection).await;
+    let rows = rows.map_err(|error| place.failed("read evidence", error))?;
+    Ok(combine(records(place, rows)?))
+}
+
+/// What was recorded after `since`.
+pub(super) async fn evidence_since(
+    place: &Place,
+    connection: &mut SqliteConnection,
+    since: EvidenceMark,
+) -> Result<EvidenceChanges, StoreError> {
+    let failed = |error| place.failed("read evidence", error);
+    let (mark,): (i64,) = sqlx::query_as("SELECT evidence FROM store")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let rows: Vec<EvidenceRow> =
+        sqlx::query_as("SELECT mesh, name, document FROM evidence WHERE mark > ?")
+            .bind(i64::try_from(since.0).unwrap_or(i64::MAX))
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+    Ok(EvidenceChanges {
+        mark: EvidenceMark(to_generation(place, mark)?.0),
+        records: records(place, rows)?,
+    })
+}
+
+/// Mesh, name and document.
+type EvidenceRow = (String, String, String);
+
+fn records(place: &Place, rows: Vec<EvidenceRow>) -> Result<Vec<Arc<ProxyEvidence>>, StoreError> {
+    rows.into_iter()
         .map(|(mesh, name, document)| {
             let what = || format!("evidence of dataplane {mesh}/{name}");
-            let proxy: ProxyEvidence = place.decode(what, &document)?;
-            Ok((proxy.dataplane.clone(), Arc::new(proxy)))
+            place.decode(what, &document).map(Arc::new)
         })
         .collect()
 }
 
-/// The newest `limit` entries of the history, newest first.
+/// Everything that is sealed.
+pub(super) async fn sealed(
+    place: &Place,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(SealedPlace, SealedKey)>, StoreError> {
+    let failed = |error| place.failed("read what is sealed", error);
+    let keys: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
+        "SELECT mesh, id, key FROM authority WHERE key IS NOT NULL ORDER BY mesh, id",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let mut all = Vec::with_capacity(keys.len());
+    for (mesh, id, key) in keys {
+        let what = || format!("authority {id} of mesh {mesh}");
+        let sealed = SealedPlace::Authority {
+            mesh: mesh.parse().map_err(|error| place.corrupt(what(), error))?,
+            id: id.parse().map_err(|error| place.corrupt(what(), error))?,
+        };
+        all.push((sealed, SealedKey(key)));
+    }
+    let secrets: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("SELECT name, value FROM secret ORDER BY name")
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+    let secrets = secrets.into_iter();
+    all.extend(secrets.map(|(name, value)| (SealedPlace::Secret(name), SealedKey(value))));
+    Ok(all)
+}
+
+/// The replicas, with how long ago they announced themselves.
+pub(super) async fn replicas(
+    place: &Place,
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Vec<Announced>, StoreError> {
+    let rows: Result<Vec<(String, i64, String)>, _> =
+        sqlx::query_as("SELECT name, seen, document FROM replica ORDER BY name")
+            .fetch_all(connection)
+            .await;
+    rows.map_err(|error| place.failed("read the replicas", error))?
+        .into_iter()
+        .map(|(name, seen, document)| {
+            let ago = now.unix_milliseconds().saturating_sub(seen);
+            Ok(Announced {
+                replica: place.decode(|| format!("replica {name}"), &document)?,
+                ago: Duration::from_millis(u64::try_from(ago).unwrap_or_default()),
+            })
+        })
+        .collect()
+}
+
+/// The newest `limit` entries of the history below `before`, newest first.
 pub(super) async fn history(
     place: &Place,
     connection: &mut SqliteConnection,
+    before: Option<Generation>,
     limit: usize,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
-    let rows: Result<Vec<(i64, String)>, _> =
-        sqlx::query_as("SELECT generation, document FROM history ORDER BY generation DESC LIMIT ?")
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(connection)
-            .await;
+    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let rows: Result<Vec<(i64, String)>, _> = sqlx::query_as(
+        "SELECT generation, document FROM history WHERE generation < ? \
+         ORDER BY generation DESC LIMIT ?",
+    )
+    .bind(before.map_or(i64::MAX, |before| integer(before.0)))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await;
     rows.map_err(|error| place.failed("read the history", error))?
         .into_iter()
         .map(|(generation, document)| {

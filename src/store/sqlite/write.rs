@@ -6,10 +6,11 @@ use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::Place;
 use crate::model::{
-    Authority, Generation, HistoryEntry, MeshName, Progress, ProxyEvidence, SealedKey, SourceStatus,
+    Authority, Generation, HistoryEntry, MeshName, Progress, ProxyEvidence, SealedKey,
+    SourceStatus, Timestamp,
 };
-use crate::store::StoreError;
 use crate::store::difference::{Difference, KeyChange};
+use crate::store::{Replica, SealedPlace, StoreError};
 
 /// How many rows one statement writes: enough to make its cost vanish, far
 /// below the 32,766 parameters that SQLite takes.
@@ -194,24 +195,32 @@ pub(super) async fn evidence(
     connection: &mut SqliteConnection,
     evidence: &[Arc<ProxyEvidence>],
 ) -> Result<(), StoreError> {
+    let (mark,): (i64,) =
+        sqlx::query_as("UPDATE store SET evidence = evidence + 1 RETURNING evidence")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| place.failed("record evidence", error))?;
     for proxies in evidence.chunks(ROWS) {
         let mut rows = Vec::with_capacity(proxies.len());
         for proxy in proxies {
-            rows.push((&proxy.dataplane, place.encode(&**proxy)?));
+            let replica = proxy.replica.as_deref().unwrap_or_default();
+            rows.push((&proxy.dataplane, replica, place.encode(&**proxy)?));
         }
         let mut query = QueryBuilder::new(
-            "INSERT INTO evidence (mesh, name, document) \
-             SELECT column1, column2, column3 FROM (",
+            "INSERT INTO evidence (mesh, name, replica, mark, document) \
+             SELECT column1, column2, column3, column4, column5 FROM (",
         );
-        query.push_values(rows, |mut row, (dataplane, document)| {
+        query.push_values(rows, |mut row, (dataplane, replica, document)| {
             row.push_bind(dataplane.mesh.as_str())
                 .push_bind(dataplane.name.as_str())
+                .push_bind(replica)
+                .push_bind(mark)
                 .push_bind(document);
         });
         query.push(
             ") WHERE EXISTS (SELECT 1 FROM resource \
              WHERE mesh = column1 AND kind = 'Dataplane' AND name = column2) \
-             ON CONFLICT DO UPDATE SET document = excluded.document",
+             ON CONFLICT DO UPDATE SET mark = excluded.mark, document = excluded.document",
         );
         query
             .build()
@@ -234,6 +243,52 @@ pub(super) async fn secret(
         .execute(connection)
         .await
         .map(drop)
+}
+
+/// Puts what is sealed anew in the place of what was there.
+pub(super) async fn reseal(
+    place: &Place,
+    connection: &mut SqliteConnection,
+    sealed: &SealedPlace,
+    from: &SealedKey,
+    to: &SealedKey,
+) -> Result<bool, StoreError> {
+    let query = match sealed {
+        SealedPlace::Authority { mesh, id } => {
+            sqlx::query("UPDATE authority SET key = ? WHERE mesh = ? AND id = ? AND key = ?")
+                .bind(&*to.0)
+                .bind(mesh.as_str())
+                .bind(id.to_string())
+        }
+        SealedPlace::Secret(name) => {
+            sqlx::query("UPDATE secret SET value = ? WHERE name = ? AND value = ?")
+                .bind(&*to.0)
+                .bind(name)
+        }
+    };
+    let done = query.bind(&*from.0).execute(connection).await;
+    let done = done.map_err(|error| place.failed("seal a key anew", error))?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Keeps that a replica lives.
+pub(super) async fn replica(
+    place: &Place,
+    connection: &mut SqliteConnection,
+    replica: &Replica,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO replica (name, seen, document) VALUES (?, ?, ?) \
+         ON CONFLICT DO UPDATE SET seen = excluded.seen, document = excluded.document",
+    )
+    .bind(&*replica.name)
+    .bind(now.unix_milliseconds())
+    .bind(place.encode(replica)?)
+    .execute(connection)
+    .await
+    .map_err(|error| place.failed("announce a replica", error))?;
+    Ok(())
 }
 
 /// Keeps how far a source has come.

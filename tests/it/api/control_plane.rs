@@ -2,11 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -21,18 +19,19 @@ use windlass::ca::Issuing;
 use windlass::config::{self, Overrides};
 use windlass::model::{
     Acknowledgement, Authority, AuthorityId, AuthorityState, Current, DataplaneId, Diagnostic,
-    Digest, Evidence, Generation, HistoryEntry, MeshName, MeshState, Nack, Origin, Part, Posture,
-    PrivateKey, Progress, ProxyEvidence, Resource, SealedKey, SourceName, SourceStatus,
-    StoredResource, Timestamp,
+    Digest, Evidence, Generation, MeshName, MeshState, Nack, Origin, Part, Posture, PrivateKey,
+    Progress, ProxyEvidence, Resource, StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
 use windlass::state::Serving;
+use windlass::store::Store;
 use windlass::store::encryption::Vault;
-use windlass::store::{Changes, MeshWrite, Store, StoreError, WriteError, Written};
 use windlass::telemetry::Metrics;
 use windlass::token::Keyring;
 use windlass::xds::XdsMetrics;
 use zeroize::Zeroizing;
+
+use super::history_only::HistoryOnly;
 
 /// A commit in text.
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -340,78 +339,6 @@ fn report() -> SourceReport {
         ],
         meshes: [("off".parse().unwrap(), vec![stalled])].into(),
     }
-}
-
-/// The part of a store that the API asks.
-#[derive(Debug, Default)]
-pub(crate) struct HistoryOnly {
-    pub(crate) broken: AtomicBool,
-    pub(crate) last_limit: AtomicUsize,
-}
-
-#[async_trait]
-impl Store for HistoryOnly {
-    async fn history(&self, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
-        self.last_limit.store(limit, Ordering::SeqCst);
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::Database {
-                action: "read the history",
-                at: "a test".to_owned(),
-                source: "the secret reason".into(),
-            });
-        }
-        Ok(vec![HistoryEntry {
-            at: now(),
-            generation: Generation(7),
-            mesh: "default".parse().unwrap(),
-            revision: Some(format!("main@sha1:{COMMIT}").parse().unwrap()),
-            steps: vec!["enable mTLS".to_owned(), "bell \u{7} rung".to_owned()],
-            gates: Vec::new(),
-            ended: None,
-        }])
-    }
-
-    async fn load(&self) -> Result<Current, StoreError> {
-        not_asked()
-    }
-    async fn generation(&self) -> Result<Generation, StoreError> {
-        not_asked()
-    }
-    async fn changes_since(&self, _: Generation) -> Result<Changes, StoreError> {
-        not_asked()
-    }
-    async fn write(&self, _: &MeshWrite) -> Result<Written, WriteError> {
-        not_asked()
-    }
-    async fn authority_key(&self, _: &AuthorityId) -> Result<Option<SealedKey>, StoreError> {
-        not_asked()
-    }
-    async fn put_secret_if_absent(&self, _: &str, _: &SealedKey) -> Result<SealedKey, StoreError> {
-        not_asked()
-    }
-    async fn secrets(&self, _: &str) -> Result<Vec<(String, SealedKey)>, StoreError> {
-        not_asked()
-    }
-    async fn delete_secret(&self, _: &str) -> Result<(), StoreError> {
-        not_asked()
-    }
-    async fn record_evidence(&self, _: &[Arc<ProxyEvidence>]) -> Result<(), StoreError> {
-        not_asked()
-    }
-    async fn evidence(&self) -> Result<Evidence, StoreError> {
-        not_asked()
-    }
-    async fn put_source_status(&self, _: &SourceStatus) -> Result<(), StoreError> {
-        not_asked()
-    }
-    async fn source_status(&self, _: &SourceName) -> Result<Option<SourceStatus>, StoreError> {
-        not_asked()
-    }
-    async fn close(&self) {}
-}
-
-fn not_asked() -> ! {
-    panic!("the API asks the store for the history alone")
 }
 
 /// An answer.

@@ -16,7 +16,8 @@ use windlass::store::memory::MemoryStore;
 use windlass::store::{MeshWrite, Operation, Store};
 use windlass::{ca, clock};
 
-use super::control_plane::{Answer, ControlPlane, HistoryOnly, call, get};
+use super::control_plane::{Answer, ControlPlane, call, get};
+use super::history_only::HistoryOnly;
 use crate::store_contract::samples;
 
 /// The dataplanes of the mesh that [`rolling`] is about.

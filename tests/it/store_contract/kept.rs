@@ -129,7 +129,10 @@ pub(super) async fn evidence_of_many_proxies_is_kept_as_it_is<S: Store>(make: im
         })
         .collect();
     // Of two values for one proxy, the last holds.
-    let first = ProxyEvidence::none(dataplane_id("demo", "dp-0000"), at(1));
+    let first = ProxyEvidence {
+        replica: all[0].replica.clone(),
+        ..ProxyEvidence::none(dataplane_id("demo", "dp-0000"), at(1))
+    };
     store
         .record_evidence(&[&[first.into()], &*all].concat())
         .await
@@ -161,7 +164,7 @@ pub(super) async fn the_history_is_told_newest_first<S: Store>(make: impl AsyncF
         };
         store.write(&write).await.unwrap();
     }
-    let entries = store.history(10).await.unwrap();
+    let entries = store.history(None, 10).await.unwrap();
     let told: Vec<(u64, &str, &str)> = entries
         .iter()
         .map(|entry| (entry.generation.0, entry.mesh.as_str(), &*entry.steps[0]))
@@ -174,8 +177,8 @@ pub(super) async fn the_history_is_told_newest_first<S: Store>(make: impl AsyncF
     expected.mesh = "a".parse().unwrap();
     expected.generation = Generation(4);
     assert_eq!(entries[0], expected);
-    assert_eq!(store.history(2).await.unwrap(), entries[..2]);
-    assert!(store.history(0).await.unwrap().is_empty());
+    assert_eq!(store.history(None, 2).await.unwrap(), entries[..2]);
+    assert!(store.history(None, 0).await.unwrap().is_empty());
 }
 
 pub(super) async fn the_state_of_a_source_is_kept<S: Store>(make: impl AsyncFn() -> S) {

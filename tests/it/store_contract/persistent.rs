@@ -50,7 +50,7 @@ pub(super) async fn a_store_that_is_opened_again_is_the_same<S: Store>(make: imp
     let before = (
         store.load().await.unwrap(),
         store.evidence().await.unwrap(),
-        store.history(9).await.unwrap(),
+        store.history(None, 9).await.unwrap(),
         store.secrets("").await.unwrap(),
     );
     store.close().await;
@@ -60,7 +60,7 @@ pub(super) async fn a_store_that_is_opened_again_is_the_same<S: Store>(make: imp
     let after = (
         store.load().await.unwrap(),
         store.evidence().await.unwrap(),
-        store.history(9).await.unwrap(),
+        store.history(None, 9).await.unwrap(),
         store.secrets("").await.unwrap(),
     );
     assert_eq!(before, after);

@@ -241,7 +241,16 @@ async fn a_mesh_of_the_first_schema_stands_as_it_says() {
     change(&store, "plain", plain).await.unwrap();
     store.close().await;
     let mut connection = raw(&path).await;
-    let first = "ALTER TABLE mesh DROP COLUMN progress; PRAGMA user_version = 1";
+    let first = "ALTER TABLE mesh DROP COLUMN progress; \
+        ALTER TABLE store DROP COLUMN evidence; \
+        DROP TABLE replica; \
+        DROP TABLE evidence; \
+        CREATE TABLE evidence (mesh TEXT, kind TEXT DEFAULT 'Dataplane', name TEXT, document TEXT); \
+        INSERT INTO evidence VALUES ('secure', 'Dataplane', 'dp-1', \
+        '{\"dataplane\": {\"mesh\": \"secure\", \"name\": \"dp-1\"}, \"connectedSince\": null, \
+          \"replica\": \"cp-1\", \"seen\": \"2026-11-28T00:00:00Z\", \"bundle\": null, \
+          \"leafIssuer\": null, \"leafNotAfter\": null, \"lastNack\": null}'); \
+        PRAGMA user_version = 1";
     execute(&mut connection, first).await;
     connection.close().await.unwrap();
 
@@ -250,6 +259,9 @@ async fn a_mesh_of_the_first_schema_stands_as_it_says() {
     let posture = |mesh: &str| current.meshes[mesh].progress.posture;
     assert_eq!(posture("secure"), Posture::Strict);
     assert_eq!(posture("plain"), Posture::Plaintext);
+    let evidence = store.evidence().await.unwrap();
+    let replicas: Vec<_> = evidence.values().map(|it| it.replica.as_deref()).collect();
+    assert_eq!(replicas, [Some("cp-1")]);
     // It goes on from there.
     let disable = vec![put(mesh("secure")), Operation::Secure(Posture::Encrypting)];
     change(&store, "secure", disable).await.unwrap();

@@ -258,7 +258,7 @@ pub(super) async fn a_refused_write_leaves_nothing<S: Store>(make: impl AsyncFn(
     }
     assert_eq!(store.load().await.unwrap(), before);
     assert_eq!(store.generation().await.unwrap(), before.generation);
-    assert!(store.history(9).await.unwrap().is_empty());
+    assert!(store.history(None, 9).await.unwrap().is_empty());
     for name in ["builtin-2", "builtin-3"] {
         assert_eq!(store.authority_key(&id(name)).await.unwrap(), None);
     }

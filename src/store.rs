@@ -225,5 +225,6 @@ mod difference;
 pub mod encryption;
 mod error;
 pub mod memory;
+pub mod rekey;
 mod replicas;
 pub mod sqlite;

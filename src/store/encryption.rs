@@ -2,13 +2,20 @@
 //!
 //! The identity is a file that only its owner may read. A [`Vault`] holds it;
 //! whoever writes to a store seals before, and opens after reading.
+//!
+//! The file may hold several identities: all open, the first one seals. So an
+//! identity is changed without downtime: the new one is added, put first, what
+//! is stored is sealed anew ([`rekey`](super::rekey)), the old one is removed.
+//! A vault sees for itself that its file has changed.
 
 use std::fmt;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use age::x25519::{Identity, Recipient};
 use age::{DecryptError, Decryptor, EncryptError};
+use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
 use crate::model::{PrivateKey, SealedKey};
@@ -55,7 +62,8 @@ pub enum VaultError {
     /// The file holds no identity.
     #[error(
         "the store's identity `{path}` {problem}; \
-         it must hold one line `AGE-SECRET-KEY-1…`, as `age-keygen` writes it"
+         it must hold a line `AGE-SECRET-KEY-1…`, as `age-keygen` writes it, \
+         and may hold more, of which the first one seals"
     )]
     NotAnIdentity {
         /// The file.
@@ -77,7 +85,7 @@ pub enum VaultError {
          put back the identity file that the store was made with"
     )]
     WrongIdentity {
-        /// The public half of the identity that was tried.
+        /// The public halves of the identities that were tried.
         recipient: String,
     },
     /// The secret is damaged.
@@ -88,24 +96,41 @@ pub enum VaultError {
     },
 }
 
-/// The age identity (X25519) that keys at rest are sealed to.
+/// The age identities (X25519) that keys at rest are sealed to.
 pub struct Vault {
-    identity: Identity,
-    recipient: Recipient,
+    identities: ArcSwap<Identities>,
+    /// Where they were read; `None` where they are in memory alone.
+    path: Option<PathBuf>,
+}
+
+/// One identity at least; the first one seals, all open.
+struct Identities {
+    first: Identity,
+    others: Vec<Identity>,
+}
+
+impl Identities {
+    fn iter(&self) -> impl Iterator<Item = &Identity> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn recipients(&self) -> Vec<String> {
+        self.iter().map(|it| it.to_public().to_string()).collect()
+    }
 }
 
 impl Vault {
-    /// Opens the identity in the file at `path`.
+    /// Opens the identities in the file at `path`.
     ///
     /// # Errors
     ///
     /// Fails where the file is missing, holds no identity, or is open to
     /// others than its owner.
     pub fn open(path: &Path) -> Result<Self, VaultError> {
-        file::read(path).map(Self::from)
+        file::read(path).map(|identities| Self::of(identities, Some(path)))
     }
 
-    /// Opens the identity in the file at `path`; makes one where there is no
+    /// Opens the identities in the file at `path`; makes one where there is no
     /// file, readable by its owner only. Of several processes that do this at
     /// once, all get the same identity.
     ///
@@ -113,30 +138,80 @@ impl Vault {
     ///
     /// Fails as [`Vault::open`] does, and where the file cannot be made.
     pub fn open_or_create(path: &Path) -> Result<Self, VaultError> {
-        file::read_or_create(path).map(Self::from)
+        file::read_or_create(path).map(|identities| Self::of(identities, Some(path)))
     }
 
     /// A vault whose identity is nowhere but in memory, for tests.
     #[must_use]
     pub fn ephemeral() -> Self {
-        Self::from(Identity::generate())
+        let identities = Identities {
+            first: Identity::generate(),
+            others: Vec::new(),
+        };
+        Self::of(identities, None)
     }
 
-    /// Encrypts a key to the identity.
+    fn of(identities: Identities, path: Option<&Path>) -> Self {
+        Self {
+            identities: ArcSwap::from_pointee(identities),
+            path: path.map(Path::to_owned),
+        }
+    }
+
+    fn recipient(&self) -> Recipient {
+        self.identities.load().first.to_public()
+    }
+
+    /// The public halves of the identities, the one that seals first.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<String> {
+        self.identities.load().recipients()
+    }
+
+    /// Reads the file again, and returns whether it holds other identities now.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Vault::open`] does; what was read before stays.
+    pub fn refresh(&self) -> Result<bool, VaultError> {
+        let Some(path) = &self.path else {
+            return Ok(false);
+        };
+        let read = file::read(path)?;
+        let is_new = read.recipients() != self.recipients();
+        if is_new {
+            self.identities.store(Arc::new(read));
+        }
+        Ok(is_new)
+    }
+
+    /// Encrypts a key to the first identity.
     ///
     /// # Errors
     ///
     /// Fails where age does.
     pub fn seal(&self, key: &PrivateKey) -> Result<SealedKey, VaultError> {
-        age::encrypt(&self.recipient, key.expose().as_bytes())
+        let recipient = self.recipient();
+        age::encrypt(&recipient, key.expose().as_bytes())
             .map(SealedKey)
             .map_err(|source| VaultError::Seal {
-                recipient: self.recipient.to_string(),
+                recipient: recipient.to_string(),
                 source: source.into(),
             })
     }
 
-    /// Decrypts a key.
+    /// Whether a key is sealed to the first identity.
+    #[must_use]
+    pub fn is_sealed_to_first(&self, sealed: &SealedKey) -> bool {
+        let identities = self.identities.load();
+        let first = &identities.first as &dyn age::Identity;
+        let opened = Decryptor::new_buffered(&*sealed.0)
+            .and_then(|file| file.decrypt(std::iter::once(first)));
+        opened.is_ok()
+    }
+
+    /// Decrypts a key, with the identities that the file holds by now where
+    /// those that it held before do not open it.
     ///
     /// # Errors
     ///
@@ -144,16 +219,26 @@ impl Vault {
     /// another identity, and with [`VaultError::Damaged`] where it is not what
     /// was sealed.
     pub fn unseal(&self, sealed: &SealedKey) -> Result<PrivateKey, VaultError> {
+        match self.unseal_with(sealed) {
+            Err(VaultError::WrongIdentity { .. }) if self.refresh().unwrap_or(false) => {
+                self.unseal_with(sealed)
+            }
+            result => result,
+        }
+    }
+
+    fn unseal_with(&self, sealed: &SealedKey) -> Result<PrivateKey, VaultError> {
         let damaged =
             |source: Box<dyn std::error::Error + Send + Sync>| VaultError::Damaged { source };
         if sealed.0.len() > LARGEST {
             return Err(damaged("it is larger than 64 KiB".into()));
         }
-        let decrypted = Decryptor::new_buffered(&*sealed.0)
-            .and_then(|file| file.decrypt(std::iter::once(&self.identity as &dyn age::Identity)));
+        let identities = self.identities.load();
+        let all = identities.iter().map(|it| it as &dyn age::Identity);
+        let decrypted = Decryptor::new_buffered(&*sealed.0).and_then(|file| file.decrypt(all));
         let mut reader = decrypted.map_err(|error| match error {
             DecryptError::NoMatchingKeys => VaultError::WrongIdentity {
-                recipient: self.recipient.to_string(),
+                recipient: identities.recipients().join(", "),
             },
             error => damaged(error.into()),
         })?;
@@ -172,18 +257,8 @@ impl Vault {
     }
 }
 
-impl From<Identity> for Vault {
-    fn from(identity: Identity) -> Self {
-        let recipient = identity.to_public();
-        Self {
-            identity,
-            recipient,
-        }
-    }
-}
-
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vault({})", self.recipient)
+        write!(f, "Vault({})", self.recipients().join(", "))
     }
 }

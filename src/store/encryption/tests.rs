@@ -179,3 +179,16 @@ fn what_is_no_identity_is_refused_and_not_replaced() {
         "{error:?}"
     );
 }
+
+#[test]
+fn without_an_identity_secrets_are_kept_as_they_are() {
+    let vault = Vault::none();
+    let kept = vault.seal(&secret("TOP SECRET")).unwrap();
+    assert_eq!(kept.0, b"TOP SECRET");
+    assert_eq!(vault.unseal(&kept).unwrap().expose(), "TOP SECRET");
+    let sealed = Vault::ephemeral().seal(&secret("TOP SECRET")).unwrap();
+    let error = vault.unseal(&sealed).unwrap_err();
+    assert!(matches!(error, VaultError::NoIdentity), "{error:?}");
+    let broken = vault.unseal(&SealedKey(vec![0xff; 3])).unwrap_err();
+    assert!(matches!(broken, VaultError::Damaged { .. }), "{broken:?}");
+}

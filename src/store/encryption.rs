@@ -88,6 +88,12 @@ pub enum VaultError {
         /// The public halves of the identities that were tried.
         recipient: String,
     },
+    /// The secret is sealed, and there is no identity.
+    #[error(
+        "a secret in the store is sealed and `store.encryption.none` is set; set \
+         `store.encryption.identityFile` to the identity that it was sealed to instead"
+    )]
+    NoIdentity,
     /// The secret is damaged.
     #[error("a secret in the store is damaged; restore the store from a backup")]
     Damaged {
@@ -96,26 +102,24 @@ pub enum VaultError {
     },
 }
 
-/// The age identities (X25519) that keys at rest are sealed to.
+/// What every sealed secret begins with, and no secret in clear does.
+const SEALED: &[u8] = b"age-encryption.org/";
+
+/// The age identities (X25519) that keys at rest are sealed to; or none, where
+/// whoever runs Windlass said so.
 pub struct Vault {
     identities: ArcSwap<Identities>,
     /// Where they were read; `None` where they are in memory alone.
     path: Option<PathBuf>,
 }
 
-/// One identity at least; the first one seals, all open.
-struct Identities {
-    first: Identity,
-    others: Vec<Identity>,
-}
+/// The first one seals, all open. Without any, secrets are kept in clear.
+struct Identities(Vec<Identity>);
 
 impl Identities {
-    fn iter(&self) -> impl Iterator<Item = &Identity> {
-        std::iter::once(&self.first).chain(&self.others)
-    }
-
     fn recipients(&self) -> Vec<String> {
-        self.iter().map(|it| it.to_public().to_string()).collect()
+        let all = self.0.iter();
+        all.map(|it| it.to_public().to_string()).collect()
     }
 }
 
@@ -144,11 +148,14 @@ impl Vault {
     /// A vault whose identity is nowhere but in memory, for tests.
     #[must_use]
     pub fn ephemeral() -> Self {
-        let identities = Identities {
-            first: Identity::generate(),
-            others: Vec::new(),
-        };
-        Self::of(identities, None)
+        Self::of(Identities(vec![Identity::generate()]), None)
+    }
+
+    /// A vault that keeps secrets as they are, in clear. It opens nothing that is
+    /// sealed.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::of(Identities(Vec::new()), None)
     }
 
     fn of(identities: Identities, path: Option<&Path>) -> Self {
@@ -158,11 +165,12 @@ impl Vault {
         }
     }
 
-    fn recipient(&self) -> Recipient {
-        self.identities.load().first.to_public()
+    fn recipient(&self) -> Option<Recipient> {
+        self.identities.load().0.first().map(Identity::to_public)
     }
 
-    /// The public halves of the identities, the one that seals first.
+    /// The public halves of the identities, the one that seals first; none
+    /// where secrets are kept in clear.
     #[must_use]
     pub fn recipients(&self) -> Vec<String> {
         self.identities.load().recipients()
@@ -185,13 +193,15 @@ impl Vault {
         Ok(is_new)
     }
 
-    /// Encrypts a key to the first identity.
+    /// Encrypts a key to the first identity; without one it stays as it is.
     ///
     /// # Errors
     ///
     /// Fails where age does.
     pub fn seal(&self, key: &PrivateKey) -> Result<SealedKey, VaultError> {
-        let recipient = self.recipient();
+        let Some(recipient) = self.recipient() else {
+            return Ok(SealedKey(key.expose().as_bytes().to_vec()));
+        };
         age::encrypt(&recipient, key.expose().as_bytes())
             .map(SealedKey)
             .map_err(|source| VaultError::Seal {
@@ -200,23 +210,29 @@ impl Vault {
             })
     }
 
-    /// Whether a key is sealed to the first identity.
+    /// Whether a key is kept as this vault would keep it: sealed to the first
+    /// identity, or in clear where there is none.
     #[must_use]
-    pub fn is_sealed_to_first(&self, sealed: &SealedKey) -> bool {
+    pub fn is_up_to_date(&self, sealed: &SealedKey) -> bool {
         let identities = self.identities.load();
-        let first = &identities.first as &dyn age::Identity;
+        let Some(first) = identities.0.first() else {
+            return !sealed.0.starts_with(SEALED);
+        };
+        let first = first as &dyn age::Identity;
         let opened = Decryptor::new_buffered(&*sealed.0)
             .and_then(|file| file.decrypt(std::iter::once(first)));
         opened.is_ok()
     }
 
     /// Decrypts a key, with the identities that the file holds by now where
-    /// those that it held before do not open it.
+    /// those that it held before do not open it. One that was kept in clear,
+    /// before there was an identity, is given back as it is.
     ///
     /// # Errors
     ///
     /// Fails with [`VaultError::WrongIdentity`] where the key was sealed to
-    /// another identity, and with [`VaultError::Damaged`] where it is not what
+    /// another identity, with [`VaultError::NoIdentity`] where there is none,
+    /// and with [`VaultError::Damaged`] where it is not what
     /// was sealed.
     pub fn unseal(&self, sealed: &SealedKey) -> Result<PrivateKey, VaultError> {
         match self.unseal_with(sealed) {
@@ -233,8 +249,14 @@ impl Vault {
         if sealed.0.len() > LARGEST {
             return Err(damaged("it is larger than 64 KiB".into()));
         }
+        if !sealed.0.starts_with(SEALED) {
+            return in_clear(sealed).ok_or_else(|| damaged("it is neither sealed nor text".into()));
+        }
         let identities = self.identities.load();
-        let all = identities.iter().map(|it| it as &dyn age::Identity);
+        if identities.0.is_empty() {
+            return Err(VaultError::NoIdentity);
+        }
+        let all = identities.0.iter().map(|it| it as &dyn age::Identity);
         let decrypted = Decryptor::new_buffered(&*sealed.0).and_then(|file| file.decrypt(all));
         let mut reader = decrypted.map_err(|error| match error {
             DecryptError::NoMatchingKeys => VaultError::WrongIdentity {
@@ -257,8 +279,19 @@ impl Vault {
     }
 }
 
+/// A secret that was kept as it is: text. What is sealed and damaged is not.
+fn in_clear(kept: &SealedKey) -> Option<PrivateKey> {
+    let text = std::str::from_utf8(&kept.0).ok()?;
+    let is_text = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    let is_plain = !text.is_empty() && text.chars().all(is_text);
+    is_plain.then(|| PrivateKey::new(Zeroizing::new(text.to_owned())))
+}
+
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vault({})", self.recipients().join(", "))
+        match &*self.recipients() {
+            [] => f.write_str("Vault(none)"),
+            recipients => write!(f, "Vault({})", recipients.join(", ")),
+        }
     }
 }

@@ -39,6 +39,9 @@ pub enum RekeyError {
         /// Which, in the order of their names.
         replicas: Vec<String>,
     },
+    /// There is no identity to seal to.
+    #[error("there is no identity to seal to: `store.encryption.none` is set")]
+    NoIdentity,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -60,7 +63,8 @@ pub enum RekeyError {
 /// Fails where a replica that lives does not seal to that identity yet, where
 /// something cannot be opened, and where the store fails.
 pub async fn rekey(store: &dyn Store, vault: &Vault) -> Result<Rekeyed, RekeyError> {
-    let recipient = vault.recipients().into_iter().next().unwrap_or_default();
+    let recipient = vault.recipients().into_iter().next();
+    let recipient = recipient.ok_or(RekeyError::NoIdentity)?;
     let replicas = store.replicas().await?;
     let behind = replicas
         .into_iter()
@@ -74,7 +78,7 @@ pub async fn rekey(store: &dyn Store, vault: &Vault) -> Result<Rekeyed, RekeyErr
     }
     let mut done = Rekeyed::default();
     for (place, sealed) in store.sealed().await? {
-        if vault.is_sealed_to_first(&sealed) {
+        if vault.is_up_to_date(&sealed) {
             done.kept += 1;
             continue;
         }

@@ -54,25 +54,24 @@ pub(super) fn read(path: &Path) -> Result<Identities, VaultError> {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut identities = lines.map(|line| {
-        line.parse::<Identity>()
-            .map_err(|_| not_an_identity("holds something else than X25519 identities"))
-    });
-    let first = identities
-        .next()
-        .unwrap_or_else(|| Err(not_an_identity("holds no identity")))?;
-    let others = identities.collect::<Result<Vec<_>, _>>()?;
-    let publics: BTreeSet<String> = std::iter::once(&first)
-        .chain(&others)
-        .map(|it| it.to_public().to_string())
-        .collect();
-    if publics.len() <= others.len() {
-        return Err(not_an_identity("holds the same identity twice"));
+    let identities = lines
+        .map(|line| {
+            line.parse::<Identity>()
+                .map_err(|_| not_an_identity("holds something else than X25519 identities"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if identities.is_empty() {
+        return Err(not_an_identity("holds no identity"));
     }
-    if others.len() >= MOST {
+    if identities.len() > MOST {
         return Err(not_an_identity("holds more than 8 identities"));
     }
-    Ok(Identities { first, others })
+    let identities = Identities(identities);
+    let publics = identities.recipients();
+    if publics.iter().collect::<BTreeSet<_>>().len() < publics.len() {
+        return Err(not_an_identity("holds the same identity twice"));
+    }
+    Ok(identities)
 }
 
 pub(super) fn read_or_create(path: &Path) -> Result<Identities, VaultError> {

@@ -145,13 +145,13 @@ fn the_first_identity_seals_and_all_open() {
     let sealed = first.seal(&secret("TOP SECRET")).unwrap();
     std::fs::write(&one, both).unwrap();
     let anew = second.seal(&secret("ANOTHER")).unwrap();
-    assert!(first.is_sealed_to_first(&sealed));
+    assert!(first.is_up_to_date(&sealed));
     // What it cannot open makes it look at its file again.
     assert_eq!(first.unseal(&anew).unwrap().expose(), "ANOTHER");
     assert_eq!(first.unseal(&sealed).unwrap().expose(), "TOP SECRET");
     assert_eq!(first.recipients()[0], second.recipients()[0]);
     assert_eq!(first.recipients().len(), 2);
-    assert!(!first.is_sealed_to_first(&sealed));
+    assert!(!first.is_up_to_date(&sealed));
     let next = first.seal(&secret("NEXT")).unwrap();
     assert_eq!(second.unseal(&next).unwrap().expose(), "NEXT");
 
@@ -207,4 +207,22 @@ fn what_is_no_identity_is_refused_and_not_replaced() {
         matches!(error, VaultError::NotAnIdentity { .. }),
         "{error:?}"
     );
+}
+
+#[test]
+fn without_an_identity_secrets_are_kept_as_they_are() {
+    let vault = Vault::none();
+    let kept = vault.seal(&secret("TOP SECRET")).unwrap();
+    assert_eq!(kept.0, b"TOP SECRET");
+    assert_eq!(vault.unseal(&kept).unwrap().expose(), "TOP SECRET");
+    let sealed = Vault::ephemeral().seal(&secret("TOP SECRET")).unwrap();
+    let error = vault.unseal(&sealed).unwrap_err();
+    assert!(matches!(error, VaultError::NoIdentity), "{error:?}");
+    assert!(vault.is_up_to_date(&kept) && !vault.is_up_to_date(&sealed));
+    // What was kept before there was an identity still opens, and is not as it should be.
+    let later = Vault::ephemeral();
+    assert_eq!(later.unseal(&kept).unwrap().expose(), "TOP SECRET");
+    assert!(!later.is_up_to_date(&kept));
+    let broken = vault.unseal(&SealedKey(vec![0xff; 3])).unwrap_err();
+    assert!(matches!(broken, VaultError::Damaged { .. }), "{broken:?}");
 }

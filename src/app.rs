@@ -31,8 +31,11 @@ use crate::xds::evidence::EvidenceBoard;
 use crate::xds::tls::ServerIdentity;
 use crate::xds::{self, XdsConfig};
 
+mod cluster;
 mod error;
 mod listeners;
+
+use cluster::Cluster;
 
 pub use error::AppError;
 pub use listeners::{Bound, Listeners};
@@ -73,6 +76,7 @@ impl App {
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
+        let cluster = Cluster::find(&config).await?;
         let current = Arc::new(store.load().await?);
         let evidence = Arc::new(evidence_board(&config, &*store, &current).await?);
         let mut metrics = Metrics::new();
@@ -110,6 +114,7 @@ impl App {
         let xds_parts = xds::Parts {
             state: serving.clone(),
             tokens: Arc::clone(&tokens),
+            accounts: cluster.accounts(&config)?,
             vault: Arc::clone(&vault),
             evidence: Arc::clone(&evidence),
             store: Arc::clone(&store),

@@ -8,9 +8,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{self, Key};
-use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig, StoreConfig};
+use super::{
+    AccountsConfig, CaConfig, ClusterConfig, Config, ConfigError, Place, Setting, SourceConfig,
+    StoreConfig, WebhookConfig,
+};
 use crate::ca::LeafKey;
 use crate::model::{HumanDuration, printable};
+use crate::store::kubernetes::KubernetesSettings;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -47,7 +51,8 @@ impl Settings {
             api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
             admin_local: SocketAddr::new(local, self.port(&keys::ADMIN_LOCAL_PORT)?),
             xds: self.address(&keys::XDS_INTERFACE, &keys::XDS_PORT)?,
-            diagnostics: SocketAddr::new(local, self.port(&keys::DIAGNOSTICS_PORT)?),
+            diagnostics: self.address(&keys::DIAGNOSTICS_INTERFACE, &keys::DIAGNOSTICS_PORT)?,
+            cluster: self.cluster()?,
             ca: CaConfig {
                 leaf_lifetime: self.required(&keys::CA_LEAF_LIFETIME, |text| {
                     duration(text, Duration::from_secs(2), 3650 * DAY)
@@ -104,6 +109,32 @@ impl Settings {
         })?;
         Ok(StoreConfig::Sqlite {
             path: self.state_path(&keys::STORE_SQLITE_PATH)?,
+        })
+    }
+
+    fn cluster(&self) -> Result<ClusterConfig, ConfigError> {
+        let store = self.by_path.get(keys::STORE_TYPE.path);
+        let is_store = store.is_some_and(|setting| setting.value == "kubernetes");
+        let is_on = |key| Ok(self.optional(key, boolean)?.unwrap_or(is_store));
+        let accounts = AccountsConfig {
+            audience: self.required(&keys::XDS_ACCOUNTS_AUDIENCE, non_empty)?,
+            cache_for: self.required(&keys::XDS_ACCOUNTS_CACHE_FOR, |text| {
+                duration(text, Duration::from_secs(1), Duration::from_mins(10))
+            })?,
+        };
+        let webhook = WebhookConfig {
+            address: self.address(&keys::WEBHOOK_INTERFACE, &keys::WEBHOOK_PORT)?,
+            service: self.required(&keys::WEBHOOK_SERVICE, hostname)?,
+            configuration: self.required(&keys::WEBHOOK_CONFIGURATION, hostname)?,
+        };
+        Ok(ClusterConfig {
+            access: KubernetesSettings {
+                namespace: self.optional(&keys::STORE_KUBERNETES_NAMESPACE, hostname)?,
+                kubeconfig: self.optional_path(&keys::STORE_KUBERNETES_KUBECONFIG)?,
+                context: self.optional(&keys::STORE_KUBERNETES_CONTEXT, non_empty)?,
+            },
+            accounts: is_on(&keys::XDS_ACCOUNTS_ENABLED)?.then_some(accounts),
+            webhook: is_on(&keys::WEBHOOK_ENABLED)?.then_some(webhook),
         })
     }
 
@@ -188,6 +219,9 @@ impl Settings {
             (&keys::XDS_PORT, config.xds),
             (&keys::DIAGNOSTICS_PORT, config.diagnostics),
         ];
+        let webhook = config.cluster.webhook.as_ref();
+        let webhook = webhook.map(|webhook| (&keys::WEBHOOK_PORT, webhook.address));
+        let servers: Vec<_> = servers.into_iter().chain(webhook).collect();
         for (index, (key, address)) in servers.iter().enumerate() {
             let taken = servers[..index].iter().find(|(_, other)| {
                 let same_ip = address.ip() == other.ip()
@@ -241,6 +275,14 @@ fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Str
     } else {
         let (least, most) = (HumanDuration(least), HumanDuration(most));
         Err(format!("must be from {least} to {most}"))
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be `true` or `false`".to_owned()),
     }
 }
 

@@ -29,7 +29,7 @@ use cluster::{Cluster, Fault};
 use names::{NAME, hashed, part};
 use tree::Tree;
 
-pub use open::{KubernetesSettings, OpenError};
+pub use open::{Connection, KubernetesSettings, OpenError};
 
 mod blob;
 mod cluster;

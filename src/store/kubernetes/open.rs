@@ -1,5 +1,6 @@
 //! Finding the cluster: the pod's own service account, or a kubeconfig.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -72,6 +73,35 @@ impl KubernetesStore {
     }
 
     async fn connect(settings: &KubernetesSettings) -> Result<Self, StoreError> {
+        let found = Connection::open(settings).await?;
+        Ok(Self::new(found.client, &found.namespace, &found.server))
+    }
+}
+
+/// A client of the cluster, and who it is for.
+#[derive(Clone)]
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// The namespace of the control plane.
+    pub namespace: String,
+    /// The server's address, for errors.
+    pub server: String,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "namespace {} of {}", self.namespace, self.server)
+    }
+}
+
+impl Connection {
+    /// Finds the cluster that `settings` name. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails where nothing says where it is.
+    pub async fn open(settings: &KubernetesSettings) -> Result<Self, StoreError> {
         let found = find(settings).await;
         let (config, in_cluster) = found.map_err(|source| StoreError::Open {
             at: match &settings.kubeconfig {
@@ -94,7 +124,11 @@ impl KubernetesStore {
             }
             .into(),
         })?;
-        Ok(Self::new(client, &namespace, &server))
+        Ok(Self {
+            client,
+            namespace,
+            server,
+        })
     }
 }
 

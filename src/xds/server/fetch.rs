@@ -17,10 +17,11 @@ pub(super) async fn run(
     xds: &Xds,
     request: Request<DiscoveryRequest>,
 ) -> Result<DiscoveryResponse, Status> {
-    let claims = auth::authenticate(request.metadata(), &xds.tokens, clock::now())?;
+    let credential = xds.authenticate(request.metadata()).await?;
     let request = request.into_inner();
     Service::Secrets.check::<Sotw>(&request)?;
-    let dataplane = auth::authorize(&claims, request.node.as_ref())?;
+    let accounts = xds.accounts.as_deref();
+    let dataplane = auth::authorize(&credential, request.node.as_ref(), &xds.index, accounts)?;
     let subscription = xds
         .index
         .subscribe(&dataplane)
@@ -43,7 +44,7 @@ pub(super) async fn run(
         .iter()
         .filter(|resource| names.iter().any(|name| **name == *resource.name))
         .collect();
-    let mut connection = (xds.evidence).connect(dataplane, claims.expires_at, clock::now());
+    let mut connection = (xds.evidence).connect(dataplane, credential.expires_at(), clock::now());
     let on_record = async {
         let mut written = connection.written();
         while !connection.is_on_record() && written.changed().await.is_ok() {}

@@ -4,7 +4,7 @@ use windlass::clock;
 
 use super::site::{SYSTEM, add_account, beside};
 use crate::support::kubernetes::Cluster;
-use crate::support::sds::{Proxy, Secrets, fetch, fetch_with};
+use crate::support::sds::{Proxy, Secrets, Seen, fetch, fetch_with};
 use crate::support::{Daemon, Site, wait};
 
 const AUDIENCE: &str = "windlass";
@@ -130,10 +130,8 @@ fn a_stream_ends_when_its_service_account_is_deleted() {
     wait::until("a leaf", || proxy.check(|seen| seen.leaves > 0));
     cluster.run(&["delete", "serviceaccount", "-n", "team", "web"]);
     wait::until("the end", || {
-        proxy.check(|seen| {
-            seen.end
-                .as_ref()
-                .is_some_and(|end| end.contains("not accepted"))
-        })
+        let ended = |seen: &Seen| seen.end.as_ref().is_some_and(|end| end.contains("not accepted"));
+        let seen = proxy.check(ended);
+        seen.map_err(|seen| format!("{seen}\n{}", daemon.log()))
     });
 }

@@ -372,6 +372,24 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
     Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
 }
 
+/// Opens the store that the configuration names, and the identities that it is
+/// sealed to, beside a control plane that runs; both must be there.
+///
+/// # Errors
+///
+/// Fails when one of them is missing or cannot be opened.
+pub async fn open_to_rekey(config: &Config) -> Result<(Arc<dyn Store>, Vault), AppError> {
+    let StoreConfig::Sqlite { path } = &config.store;
+    if let Err(source) = fs::metadata(path) {
+        return Err(AppError::NoStore {
+            path: path.clone(),
+            source,
+        });
+    }
+    let vault = Vault::open(&config.encryption_identity).map_err(AppError::Vault)?;
+    Ok((open_store(&config.store).await?, vault))
+}
+
 fn create_state_dir(path: &Path) -> Result<(), AppError> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new()

@@ -22,6 +22,7 @@ mod history;
 mod inspect;
 mod output;
 mod plan;
+mod rekey;
 mod run;
 mod seal;
 mod status;
@@ -48,6 +49,7 @@ enum Command {
     Plan(plan::Args),
     Validate(validate::Args),
     Seal(seal::Args),
+    Rekey(rekey::Args),
     Generate(generate::Args),
     Get(get::Args),
     Inspect(inspect::Args),
@@ -102,6 +104,7 @@ impl Cli {
             Command::Plan(args) => plan::run(args, terminal),
             Command::Validate(args) => validate::run(args, terminal),
             Command::Seal(args) => seal::run(args, terminal),
+            Command::Rekey(args) => rekey::run(args, terminal),
             Command::Generate(args) => generate::run(args, terminal),
             Command::Get(args) => get::run(args, terminal),
             Command::Inspect(args) => inspect::run(args, terminal),

@@ -255,5 +255,6 @@ pub mod encryption;
 mod error;
 pub mod kubernetes;
 pub mod memory;
+pub mod rekey;
 mod replicas;
 pub mod sqlite;

@@ -21,6 +21,7 @@ mod plan_call;
 mod plan_cli;
 mod purity;
 mod reconcile;
+mod rekey;
 mod rotation;
 mod sds;
 mod seal;

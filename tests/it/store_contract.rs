@@ -8,6 +8,7 @@ use windlass::store::sqlite::SqliteStore;
 
 mod authorities;
 mod kept;
+pub(crate) mod kubernetes;
 mod persistent;
 mod replicas;
 pub(crate) mod samples;
@@ -117,4 +118,9 @@ mod in_memory {
 mod in_sqlite {
     contract!(super::Sqlite);
     persistent!(super::Sqlite);
+}
+
+mod in_kubernetes {
+    contract!(super::kubernetes::Kubernetes);
+    persistent!(super::kubernetes::Kubernetes);
 }

@@ -97,7 +97,7 @@ fn many_at_once_get_the_same_identity_and_leave_nothing_behind() {
     let path = folder.path().join("identity.txt");
     let recipients: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
-            .map(|_| scope.spawn(|| Vault::open_or_create(&path).unwrap().recipient.to_string()))
+            .map(|_| scope.spawn(|| format!("{:?}", Vault::open_or_create(&path).unwrap())))
             .collect();
         threads
             .into_iter()

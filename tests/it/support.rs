@@ -9,6 +9,7 @@ pub(crate) mod dp_run;
 pub(crate) mod echo;
 pub(crate) mod envoy;
 pub(crate) mod http;
+pub(crate) mod kubernetes;
 pub(crate) mod mesh_ca;
 pub(crate) mod postgres;
 pub(crate) mod repo;

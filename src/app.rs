@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
-use crate::config::{Config, SourceConfig, StoreConfig};
+use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
 use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
@@ -24,6 +24,7 @@ use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
 use crate::store::Store;
 use crate::store::encryption::{Vault, VaultError};
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::Metrics;
 use crate::token::Keyring;
@@ -344,11 +345,12 @@ impl Foundation {
 /// Once there is a store, a missing identity is lost, not new: another one
 /// would open none of its keys.
 fn open_vault(config: &Config) -> Result<Vault, VaultError> {
-    let StoreConfig::Sqlite { path } = &config.store;
-    if path.exists() {
-        Vault::open(&config.encryption_identity)
-    } else {
-        Vault::open_or_create(&config.encryption_identity)
+    match (&config.encryption, &config.store) {
+        (EncryptionConfig::None, _) => Ok(Vault::none()),
+        (EncryptionConfig::Identity(identity), StoreConfig::Sqlite { path }) if !path.exists() => {
+            Vault::open_or_create(identity)
+        }
+        (EncryptionConfig::Identity(identity), _) => Vault::open(identity),
     }
 }
 
@@ -360,6 +362,7 @@ fn open_vault(config: &Config) -> Result<Vault, VaultError> {
 pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
+        StoreConfig::Postgres(config) => Ok(Arc::new(PostgresStore::open(config).await?)),
     }
 }
 
@@ -369,14 +372,25 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
 ///
 /// Fails when there is none or it cannot be opened.
 pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
-    let StoreConfig::Sqlite { path } = config;
-    if let Err(source) = fs::metadata(path) {
-        return Err(AppError::NoStore {
-            path: path.clone(),
-            source,
-        });
+    match config {
+        StoreConfig::Sqlite { path } => {
+            must_exist(path)?;
+            Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
+        }
+        StoreConfig::Postgres(config) => {
+            Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
+        }
     }
-    Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
+}
+
+fn must_exist(path: &Path) -> Result<(), AppError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(AppError::NoStore {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// Opens the store that the configuration names, and the identities that it is
@@ -386,14 +400,10 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
 ///
 /// Fails when one of them is missing or cannot be opened.
 pub async fn open_to_rekey(config: &Config) -> Result<(Arc<dyn Store>, Vault), AppError> {
-    let StoreConfig::Sqlite { path } = &config.store;
-    if let Err(source) = fs::metadata(path) {
-        return Err(AppError::NoStore {
-            path: path.clone(),
-            source,
-        });
+    if let StoreConfig::Sqlite { path } = &config.store {
+        must_exist(path)?;
     }
-    let vault = Vault::open(&config.encryption_identity).map_err(AppError::Vault)?;
+    let vault = open_vault(config).map_err(AppError::Vault)?;
     Ok((open_store(&config.store).await?, vault))
 }
 

@@ -250,11 +250,15 @@ pub enum NotAdopted {
 }
 
 pub mod admission;
+mod cache;
 mod difference;
 pub mod encryption;
 mod error;
 pub mod kubernetes;
 pub mod memory;
+mod place;
+pub mod postgres;
 pub mod rekey;
 mod replicas;
+mod rows;
 pub mod sqlite;

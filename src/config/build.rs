@@ -8,13 +8,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{self, Key};
-use super::{
-    AccountsConfig, CaConfig, ClusterConfig, Config, ConfigError, Place, Setting, SourceConfig,
-    StoreConfig, WebhookConfig,
-};
+use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig};
 use crate::ca::LeafKey;
 use crate::model::{HumanDuration, printable};
-use crate::store::kubernetes::KubernetesSettings;
+
+mod cluster;
+mod store;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -42,10 +41,11 @@ impl Settings {
     /// Validates all of it.
     pub(super) fn build(&self) -> Result<Config, ConfigError> {
         let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let store = self.store()?;
         let config = Config {
-            store: self.store()?,
+            encryption: self.encryption(&store)?,
+            store,
             source: self.source()?,
-            encryption_identity: self.state_path(&keys::STORE_ENCRYPTION_IDENTITY)?,
             advertised_hostname: self.optional(&keys::GENERAL_ADVERTISED_HOSTNAME, hostname)?,
             instance_id: self.optional(&keys::GENERAL_INSTANCE_ID, instance_id)?,
             api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
@@ -97,45 +97,6 @@ impl Settings {
             poll_interval,
             decryption_identity,
         }))
-    }
-
-    fn store(&self) -> Result<StoreConfig, ConfigError> {
-        self.required(&keys::STORE_TYPE, |text| match text {
-            "sqlite" => Ok(()),
-            "postgres" | "kubernetes" => Err(format!(
-                "`{text}` is not supported by this version; use `sqlite`"
-            )),
-            _ => Err("must be `sqlite`".to_owned()),
-        })?;
-        Ok(StoreConfig::Sqlite {
-            path: self.state_path(&keys::STORE_SQLITE_PATH)?,
-        })
-    }
-
-    fn cluster(&self) -> Result<ClusterConfig, ConfigError> {
-        let store = self.by_path.get(keys::STORE_TYPE.path);
-        let is_store = store.is_some_and(|setting| setting.value == "kubernetes");
-        let is_on = |key| Ok(self.optional(key, boolean)?.unwrap_or(is_store));
-        let accounts = AccountsConfig {
-            audience: self.required(&keys::XDS_ACCOUNTS_AUDIENCE, non_empty)?,
-            cache_for: self.required(&keys::XDS_ACCOUNTS_CACHE_FOR, |text| {
-                duration(text, Duration::from_secs(1), Duration::from_mins(10))
-            })?,
-        };
-        let webhook = WebhookConfig {
-            address: self.address(&keys::WEBHOOK_INTERFACE, &keys::WEBHOOK_PORT)?,
-            service: self.required(&keys::WEBHOOK_SERVICE, hostname)?,
-            configuration: self.required(&keys::WEBHOOK_CONFIGURATION, hostname)?,
-        };
-        Ok(ClusterConfig {
-            access: KubernetesSettings {
-                namespace: self.optional(&keys::STORE_KUBERNETES_NAMESPACE, hostname)?,
-                kubeconfig: self.optional_path(&keys::STORE_KUBERNETES_KUBECONFIG)?,
-                context: self.optional(&keys::STORE_KUBERNETES_CONTEXT, non_empty)?,
-            },
-            accounts: is_on(&keys::XDS_ACCOUNTS_ENABLED)?.then_some(accounts),
-            webhook: is_on(&keys::WEBHOOK_ENABLED)?.then_some(webhook),
-        })
     }
 
     fn address(

@@ -130,7 +130,11 @@ fn a_stream_ends_when_its_service_account_is_deleted() {
     wait::until("a leaf", || proxy.check(|seen| seen.leaves > 0));
     cluster.run(&["delete", "serviceaccount", "-n", "team", "web"]);
     wait::until("the end", || {
-        let ended = |seen: &Seen| seen.end.as_ref().is_some_and(|end| end.contains("not accepted"));
+        let ended = |seen: &Seen| {
+            seen.end
+                .as_ref()
+                .is_some_and(|end| end.contains("not accepted"))
+        };
         let seen = proxy.check(ended);
         seen.map_err(|seen| format!("{seen}\n{}", daemon.log()))
     });

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
+use crate::kubernetes::webhook;
 use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
@@ -122,7 +123,7 @@ impl App {
             config: xds_config(&config),
             metrics: xds_metrics,
         };
-        let kept = Arc::clone(&store);
+        let (kept, webhook_vault) = (Arc::clone(&store), Arc::clone(&vault));
         let evidence: EvidenceSource = Arc::new(move || evidence.snapshot());
         let writer = Writer::new(WriterParts {
             store: Arc::clone(&store),
@@ -134,6 +135,8 @@ impl App {
         });
         let writer = Arc::new(writer);
         store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
+        let webhook = cluster.webhook(&config, &*store, &webhook_vault, &writer);
+        let webhook = webhook.await?;
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
@@ -163,7 +166,11 @@ impl App {
             "xds",
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
         );
-        app.spawn("xds certificate", keep_fresh(identity, shutdown));
+        app.spawn("xds certificate", keep_fresh(identity, shutdown.clone()));
+        if let (Some(listener), Some(parts)) = (listeners.webhook, webhook) {
+            let serve = webhook::serve(listener, parts, shutdown);
+            app.spawn("admission webhook", serve);
+        }
         app.spawn_http(
             listeners.api,
             listeners.admin,

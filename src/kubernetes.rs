@@ -3,3 +3,4 @@
 //! ([`webhook`]).
 
 pub mod accounts;
+pub mod webhook;

@@ -3,10 +3,16 @@
 use std::sync::Arc;
 
 use super::AppError;
+use crate::api::Writer;
+use crate::clock;
 use crate::config::Config;
 use crate::kubernetes::accounts::ServiceAccounts;
+use crate::kubernetes::webhook;
 use crate::model::ResourceName;
+use crate::store::Store;
+use crate::store::encryption::Vault;
 use crate::store::kubernetes::Connection;
+use crate::xds::tls::{self, ServerIdentity};
 
 /// The cluster, where the configuration asks for anything in it.
 pub(super) struct Cluster(Option<Connection>);
@@ -38,5 +44,31 @@ impl Cluster {
             accounts.cache_for,
         );
         Ok(Some(Arc::new(accounts)))
+    }
+
+    /// What the admission webhook works with.
+    pub(super) async fn webhook(
+        &self,
+        config: &Config,
+        store: &dyn Store,
+        vault: &Vault,
+        writer: &Arc<Writer>,
+    ) -> Result<Option<webhook::Parts>, AppError> {
+        let (Some(cluster), Some(wanted)) = (&self.0, &config.cluster.webhook) else {
+            return Ok(None);
+        };
+        let names = webhook::server_names(
+            &wanted.service,
+            &cluster.namespace,
+            config.advertised_hostname.as_deref(),
+        );
+        let identity =
+            ServerIdentity::open_or_create_for(&tls::WEBHOOK, store, vault, names, clock::now());
+        Ok(Some(webhook::Parts {
+            writer: Arc::clone(writer),
+            cluster: cluster.clone(),
+            identity: Arc::new(identity.await?),
+            configuration: wanted.configuration.clone(),
+        }))
     }
 }

@@ -58,8 +58,8 @@ pub enum AppError {
     /// The keys that sign tokens cannot be had.
     #[error("failed to load the token signing keys")]
     Tokens(#[source] KeyringError),
-    /// The certificate of the xDS server cannot be had.
-    #[error("failed to load the xDS server's certificate")]
+    /// The certificate of the xDS server or of the admission webhook cannot be had.
+    #[error("failed to load a server's certificate")]
     XdsIdentity(#[from] TlsError),
     /// A port cannot be had.
     #[error("failed to listen on {address} ({what})")]

@@ -25,7 +25,7 @@ use crate::token::MAX_TOKEN;
 use cache::{Cache, Key};
 use claims::Claims;
 
-pub use claims::is_of_windlass;
+pub use claims::{is_of_windlass, subject};
 
 /// How many tokens are reviewed at the same time.
 const REVIEWS: usize = 16;

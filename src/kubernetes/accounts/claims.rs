@@ -14,6 +14,7 @@ const WINDLASS: &str = "windlass";
 #[derive(Deserialize)]
 struct Payload {
     iss: Option<String>,
+    sub: Option<String>,
     exp: Option<i64>,
     aud: Option<Audience>,
 }
@@ -51,6 +52,15 @@ impl Claims {
 #[must_use]
 pub fn is_of_windlass(token: &str) -> bool {
     payload(token).is_none_or(|payload| payload.iss.as_deref() == Some(WINDLASS))
+}
+
+/// The user name of the service account that a token says it is of.
+#[must_use]
+pub fn subject(token: &str) -> Option<String> {
+    let subject = payload(token)?.sub?;
+    subject
+        .starts_with("system:serviceaccount:")
+        .then_some(subject)
 }
 
 fn payload(token: &str) -> Option<Payload> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use zeroize::Zeroizing;
 
 use super::KubernetesStore;
 use crate::store::StoreError;
@@ -87,6 +88,8 @@ pub struct Connection {
     pub namespace: String,
     /// The server's address, for errors.
     pub server: String,
+    /// The user name of Windlass there, where it is a service account.
+    pub account: Option<String>,
 }
 
 impl fmt::Debug for Connection {
@@ -116,6 +119,7 @@ impl Connection {
             (None, false) => NAMESPACE.to_owned(),
         };
         let server = address(&config);
+        let account = own_account(&config.auth_info);
         let client = Client::try_from(config).map_err(|source| StoreError::Open {
             at: format!("namespace {namespace} of {server}"),
             source: OpenError::Client {
@@ -128,8 +132,20 @@ impl Connection {
             client,
             namespace,
             server,
+            account,
         })
     }
+}
+
+/// Whose token is used, by the token's own words: it is our own.
+fn own_account(auth: &kube::config::AuthInfo) -> Option<String> {
+    use age::secrecy::ExposeSecret as _;
+    let token = match (&auth.token, &auth.token_file) {
+        (Some(token), _) => Zeroizing::new(token.expose_secret().to_owned()),
+        (None, Some(path)) => Zeroizing::new(std::fs::read_to_string(path).ok()?),
+        (None, None) => return None,
+    };
+    crate::kubernetes::accounts::subject(token.trim())
 }
 
 /// How to talk to the cluster, and whether this is a pod in it.

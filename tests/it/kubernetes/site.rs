@@ -45,3 +45,18 @@ pub(super) fn add_account(cluster: &Cluster, namespace: &str, name: &str) {
     let _ = cluster.try_run(&["create", "namespace", namespace]);
     cluster.run(&["create", "serviceaccount", "-n", namespace, name]);
 }
+
+/// A manifest of `deploy/kubernetes`.
+pub(super) fn manifest(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes");
+    format!("{folder}/{name}")
+}
+
+/// Makes the definitions of the custom resources, and waits until they hold.
+pub(super) fn add_crds(cluster: &Cluster) {
+    cluster.run(&["apply", "-f", &manifest("crds.yaml")]);
+    for kind in ["meshes", "trafficpermissions", "dataplanes"] {
+        let crd = format!("crd/{kind}.kuma.io");
+        cluster.run(&["wait", "--for=condition=Established", "--timeout=60s", &crd]);
+    }
+}

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
+use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
 use crate::model::{Current, SourceName};
@@ -127,11 +127,13 @@ impl App {
             written,
             issuing: config.ca.issuing(),
         });
+        let writer = Arc::new(writer);
+        store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
             evidence,
-            writer: Arc::new(writer),
+            writer,
             tokens,
             store,
             metrics,

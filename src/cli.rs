@@ -24,6 +24,7 @@ mod output;
 mod plan;
 mod rekey;
 mod run;
+mod schema;
 mod seal;
 mod status;
 mod terminal;
@@ -57,6 +58,7 @@ enum Command {
     History(history::Args),
     Transition(transition::Args),
     Dp(dp::Args),
+    Schema(schema::Args),
     Completion(completion::Args),
 }
 
@@ -112,6 +114,7 @@ impl Cli {
             Command::History(args) => history::run(args, terminal),
             Command::Transition(args) => transition::run(args, terminal),
             Command::Dp(args) => dp::run(args, terminal),
+            Command::Schema(args) => schema::run(args, terminal),
             Command::Completion(args) => completion::run(args, terminal),
         }
     }

@@ -30,20 +30,25 @@ use names::{NAME, hashed, part};
 use tree::Tree;
 
 pub use open::{KubernetesSettings, OpenError};
+pub use schema::crds;
 
 mod blob;
 mod cluster;
 mod draft;
 mod evidence;
+mod form;
 mod history;
 mod keys;
 mod lease;
 mod ledger;
 mod names;
 mod news;
+mod objects;
 mod open;
 mod read;
+mod schema;
 mod steward;
+mod sweep;
 mod tree;
 mod write;
 

@@ -29,6 +29,7 @@ mod seal;
 mod security;
 mod source;
 mod store_contract;
+mod store_kubernetes;
 mod support;
 mod tokens;
 mod validate;

@@ -6,6 +6,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dp_run;
+pub(crate) mod dying;
 pub(crate) mod echo;
 pub(crate) mod envoy;
 pub(crate) mod http;

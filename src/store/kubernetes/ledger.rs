@@ -40,6 +40,10 @@ pub(super) struct Head {
     /// that these show.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) gone: BTreeMap<MeshName, Blob>,
+    /// By kind, what tells the definition of the custom resources that were
+    /// shown from any other.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) crds: BTreeMap<String, String>,
     /// What has happened.
     #[serde(default)]
     pub(super) history: History,
@@ -128,6 +132,7 @@ impl Default for Head {
             generation: Generation(0),
             meshes: BTreeMap::new(),
             gone: BTreeMap::new(),
+            crds: BTreeMap::new(),
             history: History::default(),
             writes: Vec::new(),
         }

@@ -25,6 +25,7 @@ use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
 use crate::store::Store;
 use crate::store::encryption::{Vault, VaultError};
+use crate::store::kubernetes::KubernetesStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::Metrics;
@@ -370,6 +371,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
         StoreConfig::Postgres(config) => Ok(Arc::new(PostgresStore::open(config).await?)),
+        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
     }
 }
 
@@ -387,6 +389,8 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
         StoreConfig::Postgres(config) => {
             Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
         }
+        // Nothing is made there before something is written.
+        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
     }
 }
 

@@ -232,6 +232,8 @@ pub enum StoreConfig {
     },
     /// A Postgres server, which several replicas may share.
     Postgres(PostgresConfig),
+    /// A namespace of a Kubernetes cluster, which several replicas share.
+    Kubernetes(KubernetesSettings),
 }
 
 /// `store.encryption.*`: how private keys are kept.

@@ -54,7 +54,7 @@ keys! {
     SOURCE_IDENTITY = "source.decryption.identityFile", None, None,
         "The age identities, or the SSH private key, that open sealed CA keys.";
     STORE_TYPE = "store.type", Some("sqlite"), Some("KUMA_STORE_TYPE"),
-        "Where the current state is kept: `sqlite`, the embedded store, or `postgres`, which several replicas share.";
+        "Where the current state is kept: `sqlite`, the embedded store, or `postgres` or `kubernetes`, which several replicas share.";
     STORE_SQLITE_PATH = "store.sqlite.path", Some("windlass.db"), None,
         "The database file. The default lies in the state folder.";
     STORE_POSTGRES_HOST = "store.postgres.host", Some("127.0.0.1"), Some("KUMA_STORE_POSTGRES_HOST"),

@@ -62,6 +62,12 @@ impl PostgresStore {
     /// where the database is another program's or a newer version's.
     pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
         let store = Self::connect(config, Access::Write).await?;
+        if config.is_exposed() {
+            tracing::warn!(
+                store = %store.place(),
+                "the connection to the store is not encrypted; set store.postgres.tls.mode"
+            );
+        }
         let ears = Arc::clone(&store.ears);
         let listening = listen::run(store.connector.clone(), ears);
         tokio::spawn(store.closed.clone().run_until_cancelled_owned(listening));

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Settings, boolean, duration, hostname, keys, non_empty};
 use crate::config::{AccountsConfig, ClusterConfig, ConfigError, WebhookConfig};
-use crate::store::kubernetes::KubernetesSettings;
 
 impl Settings {
     pub(super) fn cluster(&self) -> Result<ClusterConfig, ConfigError> {
@@ -23,11 +22,7 @@ impl Settings {
             configuration: self.required(&keys::WEBHOOK_CONFIGURATION, hostname)?,
         };
         Ok(ClusterConfig {
-            access: KubernetesSettings {
-                namespace: self.optional(&keys::STORE_KUBERNETES_NAMESPACE, hostname)?,
-                kubeconfig: self.optional_path(&keys::STORE_KUBERNETES_KUBECONFIG)?,
-                context: self.optional(&keys::STORE_KUBERNETES_CONTEXT, non_empty)?,
-            },
+            access: self.kubernetes()?,
             accounts: is_on(&keys::XDS_ACCOUNTS_ENABLED)?.then_some(accounts),
             webhook: is_on(&keys::WEBHOOK_ENABLED)?.then_some(webhook),
         })

@@ -49,7 +49,9 @@ fn status(verdict: &Verdict) -> Option<Value> {
             for cause in found {
                 let _ = write!(message, "\n* {}: {}", cause.field, cause.message);
             }
-            (422, "Invalid", message, found.as_slice())
+            // `kubectl` prints the message of a bad request as it is, and of one that is
+            // invalid the causes alone.
+            (400, "BadRequest", message, found.as_slice())
         }
         // Not a conflict: clients would try again at once.
         Verdict::Forbidden(message) => (403, "Forbidden", message.clone(), &[][..]),

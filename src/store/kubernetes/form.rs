@@ -146,18 +146,16 @@ impl Seen {
         home: &str,
     ) -> Option<Arc<DesiredResource>> {
         let content = self.content.as_ref().ok()?;
-        let namespace = before.map(|before| namespace_of(&before.resource));
-        match namespace {
-            Some(None) => {
-                let resource = without_namespace(&content.resource, home)?;
-                Some(Arc::new(DesiredResource {
-                    digest: resource.digest(),
-                    resource,
-                    location: content.location.clone(),
-                }))
-            }
-            _ => Some(Arc::clone(content)),
-        }
+        let names_none = before.is_some_and(|before| namespace_of(&before.resource).is_none());
+        let bare = without_namespace(&content.resource, home).filter(|_| names_none);
+        Some(match bare {
+            None => Arc::clone(content),
+            Some(resource) => Arc::new(DesiredResource {
+                digest: resource.digest(),
+                resource,
+                location: content.location.clone(),
+            }),
+        })
     }
 }
 
@@ -361,6 +359,8 @@ mod tests {
             };
             let (stored, seen) = shown(Resource::Mesh(mesh));
             assert!(seen.says(&stored) && seen.is_marked(&stored, "home"));
+            let adopted = seen.adopted(Some(&stored), "home").unwrap();
+            assert_eq!(adopted.digest, stored.digest, "a change is no deletion");
         }
         for (name, namespace) in [("p", None), ("p_1", Some("prod")), ("a..b", Some("home"))] {
             let selector = || crate::model::Selector {

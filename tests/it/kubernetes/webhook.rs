@@ -72,7 +72,10 @@ impl Judged {
         // The API server hears of it by and by.
         wait::until("the webhook to be asked", || {
             let asked = ["apply", "--dry-run=server", "-f"];
-            let bad = self.file("bad.yaml", &mesh("bad", "{enabled: maybe}"));
+            let bad = self.file(
+                "bad.yaml",
+                &mesh("bad", "{ca: {builtin: {}, provided: {}}}"),
+            );
             match self.cluster.try_run(&[&asked[..], &[&*bad]].concat()) {
                 Err(said) if said.contains("denied the request") => Ok(()),
                 other => Err(format!("{other:?}")),

@@ -117,7 +117,7 @@ fn what_is_good_is_applied_and_what_is_not_is_told_why_at_once() {
     judged.cluster.apply(PERMISSION).unwrap();
 
     let bad = PERMISSION
-        .replace("'*'}}]", "'', env: x}}]")
+        .replace("service: '*'", "env: x")
         .replace("all", "bad");
     let said = judged.refused(&bad);
     assert_says(
@@ -125,7 +125,7 @@ fn what_is_good_is_applied_and_what_is_not_is_told_why_at_once() {
         &[
             "admission webhook \"resources.windlass.io\" denied the request: Resource is not valid",
             "* sources[0].match[\"env\"]: tag \"env\" is not allowed",
-            "* sources[0].match[\"service\"]: tag value must be non-empty",
+            "* sources[0].match: mandatory tag \"service\" is missing",
             "* destinations[0].match[\"env\"]: tag \"env\" is not allowed",
         ],
     );

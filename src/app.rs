@@ -124,20 +124,17 @@ impl App {
             config: xds_config(&config),
             metrics: xds_metrics,
         };
-        let (kept, webhook_vault) = (Arc::clone(&store), Arc::clone(&vault));
+        let kept = Arc::clone(&store);
         let evidence: EvidenceSource = Arc::new(move || evidence.snapshot());
-        let writer = Writer::new(WriterParts {
+        let writer = writer(WriterParts {
             store: Arc::clone(&store),
-            vault,
+            vault: Arc::clone(&vault),
             serving: serving.clone(),
             evidence: Arc::clone(&evidence),
             written,
             issuing: config.ca.issuing(),
         });
-        let writer = Arc::new(writer);
-        store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
-        let webhook = cluster.webhook(&config, &*store, &webhook_vault, &writer);
-        let webhook = webhook.await?;
+        let webhook = (cluster.webhook(&config, &*store, &vault, &writer)).await?;
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
@@ -167,17 +164,10 @@ impl App {
             "xds",
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
         );
-        app.spawn("xds certificate", keep_fresh(identity, shutdown.clone()));
-        if let (Some(listener), Some(parts)) = (listeners.webhook, webhook) {
-            let serve = webhook::serve(listener, parts, shutdown);
-            app.spawn("admission webhook", serve);
-        }
-        app.spawn_http(
-            listeners.api,
-            listeners.admin,
-            listeners.diagnostics,
-            &context,
-        );
+        app.spawn("xds certificate", keep_fresh(identity, shutdown));
+        app.spawn_webhook(listeners.webhook, webhook);
+        let (api, admin) = (listeners.api, listeners.admin);
+        app.spawn_http(api, admin, listeners.diagnostics, &context);
         app.tasks.close();
         Ok(app)
     }
@@ -228,6 +218,14 @@ impl App {
         info!("stopped");
     }
 
+    /// Runs the admission webhook, where there is one.
+    fn spawn_webhook(&self, listener: Option<TcpListener>, parts: Option<webhook::Parts>) {
+        if let (Some(listener), Some(parts)) = (listener, parts) {
+            let serve = webhook::serve(listener, parts, self.shutdown.clone());
+            self.spawn("admission webhook", serve);
+        }
+    }
+
     /// Runs the three HTTP servers.
     fn spawn_http(
         &self,
@@ -266,6 +264,14 @@ impl App {
             drop(guard);
         });
     }
+}
+
+/// What carries out calls, those included that someone made past Windlass.
+fn writer(parts: WriterParts) -> Arc<Writer> {
+    let store = Arc::clone(&parts.store);
+    let writer = Arc::new(Writer::new(parts));
+    store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
+    writer
 }
 
 /// What proxies have acknowledged before, on the board of this instance.

@@ -199,7 +199,7 @@ impl ServiceAccounts {
             return Err(refused("it is longer than 8 KiB"));
         }
         let claims = Claims::peek(token).ok_or_else(|| refused("it is not a JWT that ends"))?;
-        if !claims.audiences.iter().any(|name| *name == self.audience) {
+        if !claims.audiences.contains(&self.audience) {
             let audience = &self.audience;
             return Err(refused(&format!("it is not meant for audience {audience}")));
         }

@@ -99,7 +99,9 @@ impl Judge {
             }
         }
         if !object.wrong().is_empty() {
-            return Ok(Verdict::Invalid(object.wrong().iter().map(cause).collect()));
+            return Ok(Verdict::Invalid(
+                object.wrong().iter().map(|line| cause(line)).collect(),
+            ));
         }
         let Some(key) = object.key() else {
             return Ok(Verdict::Allowed);
@@ -186,7 +188,7 @@ fn too_large(object: &DynamicObject) -> Option<Verdict> {
 }
 
 /// A line of the form `field: message` in its parts.
-fn cause(line: &String) -> Cause {
+fn cause(line: &str) -> Cause {
     match line.split_once(": ") {
         Some((field, message)) if !field.contains(' ') => Cause {
             field: field.to_owned(),
@@ -194,7 +196,7 @@ fn cause(line: &String) -> Cause {
         },
         _ => Cause {
             field: ".".to_owned(),
-            message: line.clone(),
+            message: line.to_owned(),
         },
     }
 }

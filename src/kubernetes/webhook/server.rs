@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a client may take for the headers, and may stay idle between questions.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a connection may live: it bounds clients that are slow.
 const MAX_AGE: Duration = Duration::from_mins(5);
 /// How long questions under way may take once the server stops.

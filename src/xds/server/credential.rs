@@ -57,7 +57,9 @@ impl Credential {
                 claims.dataplane
             ))),
             Self::ServiceAccount { account, .. } => {
-                let own = index.namespace(dataplane).map_err(not_known)?;
+                let own = index
+                    .namespace(dataplane)
+                    .map_err(|error| not_known(&error))?;
                 let own = own.as_ref().or(accounts.map(ServiceAccounts::namespace));
                 if own == Some(&account.namespace) {
                     return Ok(());
@@ -110,6 +112,6 @@ pub(super) fn not_proven(error: &NotProven) -> Status {
     }
 }
 
-fn not_known(error: UnknownDataplane) -> Status {
+fn not_known(error: &UnknownDataplane) -> Status {
     Status::not_found(error.to_string())
 }

@@ -1,7 +1,9 @@
 //! A control plane beside an API server.
 
-use crate::support::Site;
+use serde_json::{Value, json};
+
 use crate::support::kubernetes::Cluster;
+use crate::support::{Daemon, Site, wait};
 
 /// Where the control plane lives.
 pub(super) const SYSTEM: &str = "windlass-system";
@@ -59,4 +61,31 @@ pub(super) fn add_crds(cluster: &Cluster) {
         let crd = format!("crd/{kind}.kuma.io");
         cluster.run(&["wait", "--for=condition=Established", "--timeout=60s", &crd]);
     }
+}
+
+/// Tells the API server where the webhook is, in the place of a Service, and
+/// waits until the control plane has told it the CA.
+pub(super) fn register_webhook(cluster: &Cluster, daemon: &Daemon) {
+    let read = ["create", "--dry-run=client", "-o=json", "-f"];
+    let file = manifest("webhook.yaml");
+    let read = cluster.run(&[&read[..], &[&*file]].concat());
+    let mut configuration: Value = serde_json::from_str(&read).expect("JSON");
+    let address = daemon.listeners().webhook.as_ref().expect("a webhook");
+    let webhooks = configuration["webhooks"].as_array_mut();
+    for webhook in webhooks.expect("webhooks") {
+        webhook["clientConfig"] = json!({"url": format!("https://{address}/validate")});
+    }
+    let file = cluster.kubeconfig().with_file_name("webhook.json");
+    std::fs::write(&file, configuration.to_string()).expect("a file");
+    let file = file.to_str().expect("a path that is text");
+    let _ = cluster.try_run(&["delete", "validatingwebhookconfiguration", "windlass"]);
+    cluster.run(&["create", "-f", file]);
+    wait::until("the CA to be told", || {
+        let bundles = "-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
+        let told = ["get", "validatingwebhookconfiguration", "windlass", bundles];
+        match cluster.run(&told).split_whitespace().count() {
+            3 => Ok(()),
+            _ => Err(daemon.log()),
+        }
+    });
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::site::{SYSTEM, add_crds, beside, manifest};
+use super::site::{SYSTEM, add_crds, beside, register_webhook};
 use crate::support::kubernetes::Cluster;
 use crate::support::{Daemon, Site, http, tls, wait};
 
@@ -50,25 +50,8 @@ impl Judged {
             .unwrap();
     }
 
-    /// Tells the API server where the webhook is, in the place of a Service.
     fn register(&self) {
-        let read = ["create", "--dry-run=client", "-o=json", "-f"];
-        let file = manifest("webhook.yaml");
-        let read = self.cluster.run(&[&read[..], &[&*file]].concat());
-        let mut configuration: Value = serde_json::from_str(&read).unwrap();
-        let address = self.daemon.listeners().webhook.as_ref().unwrap();
-        for webhook in configuration["webhooks"].as_array_mut().unwrap() {
-            webhook["clientConfig"] = json!({"url": format!("https://{address}/validate")});
-        }
-        self.cluster.apply(&configuration.to_string()).unwrap();
-        wait::until("the CA to be told", || {
-            let bundles = "-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
-            let told = ["get", "validatingwebhookconfiguration", "windlass", bundles];
-            match self.cluster.run(&told).split_whitespace().count() {
-                3 => Ok(()),
-                _ => Err(self.daemon.log()),
-            }
-        });
+        register_webhook(&self.cluster, &self.daemon);
         // The API server hears of it by and by.
         wait::until("the webhook to be asked", || {
             let asked = ["apply", "--dry-run=server", "-f"];

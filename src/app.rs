@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
+use crate::kubernetes::webhook;
 use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
@@ -24,6 +25,7 @@ use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
 use crate::store::Store;
 use crate::store::encryption::{Vault, VaultError};
+use crate::store::kubernetes::KubernetesStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::Metrics;
@@ -32,8 +34,11 @@ use crate::xds::evidence::EvidenceBoard;
 use crate::xds::tls::ServerIdentity;
 use crate::xds::{self, XdsConfig};
 
+mod cluster;
 mod error;
 mod listeners;
+
+use cluster::Cluster;
 
 pub use error::AppError;
 pub use listeners::{Bound, Listeners};
@@ -74,6 +79,7 @@ impl App {
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
+        let cluster = Cluster::find(&config).await?;
         let current = Arc::new(store.load().await?);
         let evidence = Arc::new(evidence_board(&config, &*store, &current).await?);
         let mut metrics = Metrics::new();
@@ -111,13 +117,14 @@ impl App {
         let xds_parts = xds::Parts {
             state: serving.clone(),
             tokens: Arc::clone(&tokens),
+            accounts: cluster.accounts(&config)?,
             vault: Arc::clone(&vault),
             evidence: Arc::clone(&evidence),
             store: Arc::clone(&store),
             config: xds_config(&config),
             metrics: xds_metrics,
         };
-        let kept = Arc::clone(&store);
+        let (kept, webhook_vault) = (Arc::clone(&store), Arc::clone(&vault));
         let evidence: EvidenceSource = Arc::new(move || evidence.snapshot());
         let writer = Writer::new(WriterParts {
             store: Arc::clone(&store),
@@ -129,6 +136,8 @@ impl App {
         });
         let writer = Arc::new(writer);
         store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
+        let webhook = cluster.webhook(&config, &*store, &webhook_vault, &writer);
+        let webhook = webhook.await?;
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
@@ -158,7 +167,11 @@ impl App {
             "xds",
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
         );
-        app.spawn("xds certificate", keep_fresh(identity, shutdown));
+        app.spawn("xds certificate", keep_fresh(identity, shutdown.clone()));
+        if let (Some(listener), Some(parts)) = (listeners.webhook, webhook) {
+            let serve = webhook::serve(listener, parts, shutdown);
+            app.spawn("admission webhook", serve);
+        }
         app.spawn_http(
             listeners.api,
             listeners.admin,
@@ -358,6 +371,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
         StoreConfig::Postgres(config) => Ok(Arc::new(PostgresStore::open(config).await?)),
+        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
     }
 }
 
@@ -375,6 +389,8 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
         StoreConfig::Postgres(config) => {
             Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
         }
+        // Nothing is made there before something is written.
+        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dataplane;
+pub mod kubernetes;
 pub mod manifest;
 pub mod model;
 pub mod outlook;

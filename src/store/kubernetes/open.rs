@@ -167,8 +167,9 @@ async fn find(settings: &KubernetesSettings) -> Result<(Config, bool), OpenError
             (config, true)
         }
     };
-    // What is tried again is decided where it is known what was asked.
-    config.default_retry = false;
+    // A busy server says so (429). What is sent twice is done once: it names
+    // the version that it replaces.
+    config.default_retry = true;
     config.connect_timeout = Some(super::cluster::CONNECT);
     Ok((config, in_cluster))
 }

@@ -29,10 +29,6 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter("windlass=debug")
-            .with_test_writer()
-            .try_init();
         let cluster = Cluster::take();
         let client = cluster.client().await;
         create_namespace(&client, NAMESPACE).await;

@@ -100,7 +100,8 @@ impl Steward {
                 let is_refused = condition(seen).is_some_and(|it| it["status"] != json!("True"));
                 let is_told = key.kind != Kind::Mesh && condition(seen).is_none();
                 if (is_refused || !is_told)
-                    && let Some(status) = accepted(seen, "True", "Stored", "")
+                    && let Some(status) =
+                        accepted(seen, "True", "Stored", "the store holds what it says")
                 {
                     wanted["conditions"] = status["conditions"].clone();
                 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
+use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
 use crate::model::{Current, SourceName};
@@ -127,11 +127,13 @@ impl App {
             written,
             issuing: config.ca.issuing(),
         });
+        let writer = Arc::new(writer);
+        store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
             evidence,
-            writer: Arc::new(writer),
+            writer,
             tokens,
             store,
             metrics,
@@ -365,19 +367,39 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
 ///
 /// Fails when there is none or it cannot be opened.
 pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
-    let path = match config {
-        StoreConfig::Sqlite { path } => path,
-        StoreConfig::Postgres(config) => {
-            return Ok(Arc::new(PostgresStore::open_for_reading(config).await?));
+    match config {
+        StoreConfig::Sqlite { path } => {
+            must_exist(path)?;
+            Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
         }
-    };
-    if let Err(source) = fs::metadata(path) {
-        return Err(AppError::NoStore {
-            path: path.clone(),
-            source,
-        });
+        StoreConfig::Postgres(config) => {
+            Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
+        }
     }
-    Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
+}
+
+fn must_exist(path: &Path) -> Result<(), AppError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(AppError::NoStore {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Opens the store that the configuration names, and the identities that it is
+/// sealed to, beside a control plane that runs; both must be there.
+///
+/// # Errors
+///
+/// Fails when one of them is missing or cannot be opened.
+pub async fn open_to_rekey(config: &Config) -> Result<(Arc<dyn Store>, Vault), AppError> {
+    if let StoreConfig::Sqlite { path } = &config.store {
+        must_exist(path)?;
+    }
+    let vault = open_vault(config).map_err(AppError::Vault)?;
+    Ok((open_store(&config.store).await?, vault))
 }
 
 fn create_state_dir(path: &Path) -> Result<(), AppError> {

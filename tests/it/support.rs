@@ -6,9 +6,11 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dp_run;
+pub(crate) mod dying;
 pub(crate) mod echo;
 pub(crate) mod envoy;
 pub(crate) mod http;
+pub(crate) mod kubernetes;
 pub(crate) mod mesh_ca;
 pub(crate) mod postgres;
 pub(crate) mod repo;

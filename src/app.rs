@@ -22,9 +22,9 @@ use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
-use crate::store::Store;
 use crate::store::encryption::{Vault, VaultError};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{EvidenceMark, Store};
 use crate::telemetry::Metrics;
 use crate::token::Keyring;
 use crate::xds::evidence::EvidenceBoard;
@@ -265,7 +265,7 @@ async fn evidence_board(
             .to_string_lossy()
             .into_owned(),
     };
-    let known = store.evidence().await?;
+    let known = store.evidence_since(EvidenceMark(0)).await?;
     let leaf_lifetime = config.ca.leaf_lifetime;
     let board = EvidenceBoard::restore(known, &instance, leaf_lifetime, clock::now());
     board.compare(current);

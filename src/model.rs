@@ -27,7 +27,7 @@ pub use authority::{Authority, AuthorityOrigin, AuthorityState, IllegalMove};
 pub use dataplane::{Dataplane, Gateway, Inbound, Networking, Outbound, Role, Tags};
 pub use diagnostic::{Diagnostic, Location, Severity};
 pub use digest::{AuthorityId, BundleId, Digest, InvalidDigest, SpkiId};
-pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence, combine};
+pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence, combine, together};
 pub use history::{
     AcknowledgedBy, AcknowledgedPart, EndedTransition, HistoryEntry, PassedGate, PassedOver,
     PassedOverBecause, SourceStatus,

@@ -166,7 +166,7 @@ impl Site {
             .await
             .unwrap();
         let evidence = Arc::new(EvidenceBoard::restore(
-            Evidence::new(),
+            EvidenceChanges::default(),
             "cp-0",
             leaf_lifetime,
             clock::now(),

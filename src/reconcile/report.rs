@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::verdict::Verdict;
 use crate::config::SourceConfig;
-use crate::model::{Diagnostic, MeshName, MeshState, Revision, SourceName, Timestamp};
+use crate::model::{
+    Diagnostic, MeshName, MeshState, Revision, SourceName, SourceStatus, Standing, Timestamp,
+};
 use crate::outlook::Outlook;
 use crate::plan::Circumstances;
 use crate::source::redact_url;
+
+pub use crate::model::{Condition, ConditionStatus, ConditionType};
 
 /// How a source stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,46 +38,6 @@ pub struct SourceReport {
     pub diagnostics: Vec<Diagnostic>,
     /// How each mesh stands that is not simply as the revision wants it.
     pub meshes: BTreeMap<MeshName, Vec<Condition>>,
-}
-
-/// One condition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// Which one.
-    pub r#type: ConditionType,
-    /// Whether it holds.
-    pub status: ConditionStatus,
-    /// Why, as one word in PascalCase, such as `ReconciliationSucceeded`.
-    pub reason: String,
-    /// Why, in a sentence.
-    pub message: String,
-    /// Since when.
-    pub last_transition_time: Timestamp,
-}
-
-/// The condition types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ConditionType {
-    /// The attempted revision is what is stored.
-    Ready,
-    /// Something is under way.
-    Reconciling,
-    /// Nothing moves until someone acts.
-    Stalled,
-    /// The source answers.
-    Healthy,
-}
-
-/// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConditionStatus {
-    /// It does.
-    True,
-    /// It does not.
-    False,
-    /// Not known yet.
-    Unknown,
 }
 
 /// Sees every report that is published.

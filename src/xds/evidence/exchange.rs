@@ -228,6 +228,11 @@ impl Entry {
             return false;
         }
         if self.evidence.replaces(other) {
+            // It was orphaned meanwhile.
+            let holds = other.held_until.max(other.leaf_not_after);
+            if holds > self.evidence.held_until {
+                self.change(Unsaved::Evidence).held_until = holds;
+            }
             return false;
         }
         let is_known = self.earlier.get(&by).is_some_and(|it| *it >= other.visit);

@@ -148,6 +148,52 @@ impl Reporter {
         &self.report.diagnostics
     }
 
+    /// What the other replicas are to show.
+    pub(super) fn status(&self, applied: &Option<Revision>) -> SourceStatus {
+        let report = &self.report;
+        let standing = Standing {
+            branch: report.branch.clone(),
+            attempted: report.attempted.clone(),
+            conditions: report.conditions.clone(),
+            diagnostics: report.diagnostics.clone(),
+            meshes: report.meshes.clone(),
+        };
+        SourceStatus {
+            source: report.name.clone(),
+            applied: applied.clone(),
+            standing: Some(Box::new(standing)),
+        }
+    }
+
+    /// Shows what the replica that reconciles says.
+    pub(super) fn show(&mut self, status: &SourceStatus) {
+        let before = self.report.clone();
+        let report = &mut self.report;
+        report.applied.clone_from(&status.applied);
+        if let Some(standing) = &status.standing {
+            let Standing {
+                branch,
+                attempted,
+                conditions,
+                diagnostics,
+                meshes,
+            } = Standing::clone(standing);
+            report.branch = branch;
+            report.attempted = attempted;
+            report.conditions = conditions;
+            report.diagnostics = diagnostics;
+            report.meshes = meshes;
+        }
+        if self.report != before {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let reports = Arc::new(vec![self.report.clone()]);
+        self.sender.send_replace(reports);
+    }
+
     /// Changes the report and publishes it where it is another one then.
     pub(super) fn update(&mut self, now: Timestamp, change: impl FnOnce(&mut Draft<'_>)) {
         let before = self.report.clone();
@@ -156,8 +202,7 @@ impl Reporter {
             now,
         });
         if self.report != before {
-            self.sender
-                .send_replace(Arc::new(vec![self.report.clone()]));
+            self.publish();
         }
     }
 }

@@ -1,7 +1,18 @@
+use super::keep::{GATHER, HURRY, INSIGHT, Keeper};
 use super::*;
+use tokio::time::Instant;
+
 use crate::store::memory::MemoryStore;
 use crate::xds::fixtures::{at, bundle, dataplane, store_of_web};
 use crate::xds::resource::{Resource, ResourceType};
+
+fn keeper<'a>(evidence: &'a EvidenceBoard, store: &'a MemoryStore) -> Keeper<'a> {
+    Keeper {
+        evidence,
+        store,
+        shared: None,
+    }
+}
 
 /// How long it takes until the store has what is asked for.
 async fn until(
@@ -53,7 +64,7 @@ async fn evidence_is_written_soon_and_versions_alone_within_seconds() {
     };
     tokio::select! {
         () = work => {}
-        never = keep_evidence(&board, &store) => match never {},
+        never = keeper(&board, &store).evidence() => match never {},
     }
 }
 
@@ -79,6 +90,6 @@ async fn who_waits_for_the_record_does_not_wait_for_the_gathering() {
     };
     tokio::select! {
         () = work => {}
-        never = keep_evidence(&board, &store) => match never {},
+        never = keeper(&board, &store).evidence() => match never {},
     }
 }

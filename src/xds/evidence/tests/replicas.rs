@@ -368,7 +368,10 @@ impl World {
         for board in &self.site.boards {
             let seen = board.of(&dataplane("web"));
             let others = board.others().of(&dataplane("web")).to_vec();
-            let own = board.lock().get(&dataplane("web")).map(|it| it.evidence.clone());
+            let own = board
+                .lock()
+                .get(&dataplane("web"))
+                .map(|it| it.evidence.clone());
             prop_assert_eq!(seen, Some(known.clone()), "{:#?} {:#?}", own, others);
         }
         for board in &self.site.boards {

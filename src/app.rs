@@ -16,13 +16,14 @@ use tracing::{info, warn};
 
 use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
-use crate::config::{Config, SourceConfig, StoreConfig};
+use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
 use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
 use crate::source::decryption::Identities;
 use crate::state::{Publisher, Watch};
 use crate::store::encryption::{Vault, VaultError};
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EvidenceMark, Store};
 use crate::telemetry::Metrics;
@@ -337,11 +338,12 @@ impl Foundation {
 /// Once there is a store, a missing identity is lost, not new: another one
 /// would open none of its keys.
 fn open_vault(config: &Config) -> Result<Vault, VaultError> {
-    let StoreConfig::Sqlite { path } = &config.store;
-    if path.exists() {
-        Vault::open(&config.encryption_identity)
-    } else {
-        Vault::open_or_create(&config.encryption_identity)
+    match (&config.encryption, &config.store) {
+        (EncryptionConfig::None, _) => Ok(Vault::none()),
+        (EncryptionConfig::Identity(identity), StoreConfig::Sqlite { path }) if !path.exists() => {
+            Vault::open_or_create(identity)
+        }
+        (EncryptionConfig::Identity(identity), _) => Vault::open(identity),
     }
 }
 
@@ -353,6 +355,7 @@ fn open_vault(config: &Config) -> Result<Vault, VaultError> {
 pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
+        StoreConfig::Postgres(config) => Ok(Arc::new(PostgresStore::open(config).await?)),
     }
 }
 
@@ -362,7 +365,12 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
 ///
 /// Fails when there is none or it cannot be opened.
 pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
-    let StoreConfig::Sqlite { path } = config;
+    let path = match config {
+        StoreConfig::Sqlite { path } => path,
+        StoreConfig::Postgres(config) => {
+            return Ok(Arc::new(PostgresStore::open_for_reading(config).await?));
+        }
+    };
     if let Err(source) = fs::metadata(path) {
         return Err(AppError::NoStore {
             path: path.clone(),

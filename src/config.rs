@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ca::{Issuing, LeafKey};
+use crate::store::postgres::PostgresConfig;
 
 mod build;
 mod environment;
@@ -163,8 +164,8 @@ pub struct Config {
     pub source: Option<SourceConfig>,
     /// `store.*`
     pub store: StoreConfig,
-    /// `store.encryption.identityFile`
-    pub encryption_identity: PathBuf,
+    /// `store.encryption.*`
+    pub encryption: EncryptionConfig,
     /// `general.advertisedHostname`
     pub advertised_hostname: Option<String>,
     /// `general.instanceId`
@@ -226,6 +227,17 @@ pub enum StoreConfig {
         /// The database file.
         path: PathBuf,
     },
+    /// A Postgres server, which several replicas may share.
+    Postgres(PostgresConfig),
+}
+
+/// `store.encryption.*`: how private keys are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EncryptionConfig {
+    /// Sealed to the age identity in this file.
+    Identity(PathBuf),
+    /// In clear, because whoever runs Windlass said so.
+    None,
 }
 
 /// `ca.*`

@@ -221,9 +221,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 }
 
 pub mod admission;
+mod cache;
 mod difference;
 pub mod encryption;
 mod error;
 pub mod memory;
+mod place;
+pub mod postgres;
 mod replicas;
+mod rows;
 pub mod sqlite;

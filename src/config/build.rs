@@ -8,9 +8,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{self, Key};
-use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig, StoreConfig};
+use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig};
 use crate::ca::LeafKey;
 use crate::model::{HumanDuration, printable};
+
+mod store;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -38,10 +40,11 @@ impl Settings {
     /// Validates all of it.
     pub(super) fn build(&self) -> Result<Config, ConfigError> {
         let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let store = self.store()?;
         let config = Config {
-            store: self.store()?,
+            encryption: self.encryption(&store)?,
+            store,
             source: self.source()?,
-            encryption_identity: self.state_path(&keys::STORE_ENCRYPTION_IDENTITY)?,
             advertised_hostname: self.optional(&keys::GENERAL_ADVERTISED_HOSTNAME, hostname)?,
             instance_id: self.optional(&keys::GENERAL_INSTANCE_ID, instance_id)?,
             api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
@@ -92,19 +95,6 @@ impl Settings {
             poll_interval,
             decryption_identity,
         }))
-    }
-
-    fn store(&self) -> Result<StoreConfig, ConfigError> {
-        self.required(&keys::STORE_TYPE, |text| match text {
-            "sqlite" => Ok(()),
-            "postgres" | "kubernetes" => Err(format!(
-                "`{text}` is not supported by this version; use `sqlite`"
-            )),
-            _ => Err("must be `sqlite`".to_owned()),
-        })?;
-        Ok(StoreConfig::Sqlite {
-            path: self.state_path(&keys::STORE_SQLITE_PATH)?,
-        })
     }
 
     fn address(

@@ -53,12 +53,38 @@ keys! {
         "How often the repository is looked at, 1s at least. A local repository is also watched, so a commit is seen at once.";
     SOURCE_IDENTITY = "source.decryption.identityFile", None, None,
         "The age identities, or the SSH private key, that open sealed CA keys.";
-    STORE_TYPE = "store.type", Some("sqlite"), None,
-        "Where the current state is kept: `sqlite`, the embedded store.";
+    STORE_TYPE = "store.type", Some("sqlite"), Some("KUMA_STORE_TYPE"),
+        "Where the current state is kept: `sqlite`, the embedded store, or `postgres`, which several replicas share.";
     STORE_SQLITE_PATH = "store.sqlite.path", Some("windlass.db"), None,
         "The database file. The default lies in the state folder.";
+    STORE_POSTGRES_HOST = "store.postgres.host", Some("127.0.0.1"), Some("KUMA_STORE_POSTGRES_HOST"),
+        "The name or address of the Postgres server, or the folder of its Unix socket.";
+    STORE_POSTGRES_PORT = "store.postgres.port", Some("5432"), Some("KUMA_STORE_POSTGRES_PORT"),
+        "The port of the Postgres server.";
+    STORE_POSTGRES_USER = "store.postgres.user", Some("windlass"), Some("KUMA_STORE_POSTGRES_USER"),
+        "The role that Windlass has on the Postgres server.";
+    STORE_POSTGRES_PASSWORD = "store.postgres.password", None, Some("KUMA_STORE_POSTGRES_PASSWORD"),
+        "The password of that role.";
+    STORE_POSTGRES_PASSWORD_FILE = "store.postgres.passwordFile", None, None,
+        "A file whose first line is the password, in place of `store.postgres.password`.";
+    STORE_POSTGRES_DB_NAME = "store.postgres.dbName", Some("windlass"), Some("KUMA_STORE_POSTGRES_DB_NAME"),
+        "The database, which Windlass has for itself.";
+    STORE_POSTGRES_TIMEOUT = "store.postgres.connectionTimeout", Some("5s"), None,
+        "How long making a connection to Postgres may take, from 100ms to 5m.";
+    STORE_POSTGRES_CONNECTIONS = "store.postgres.maxOpenConnections", Some("10"), None,
+        "How many connections to Postgres a replica has at most, from 1 to 1000, beside one that listens and one that leads.";
+    STORE_POSTGRES_TLS_MODE = "store.postgres.tls.mode", Some("disable"), Some("KUMA_STORE_POSTGRES_TLS_MODE"),
+        "How the connection to Postgres is secured: `disable` (not at all), `verifyNone` (TLS, no certificate is checked), `verifyCa` (the server's certificate must come from `caPath`) or `verifyFull` (and name the host).";
+    STORE_POSTGRES_TLS_CA = "store.postgres.tls.caPath", None, Some("KUMA_STORE_POSTGRES_TLS_CA_PATH"),
+        "The authorities that the certificate of the Postgres server must come from, in PEM; `verifyCa` and `verifyFull` need it. No others are trusted.";
+    STORE_POSTGRES_TLS_CERT = "store.postgres.tls.certPath", None, Some("KUMA_STORE_POSTGRES_TLS_CERT_PATH"),
+        "The certificate that Windlass shows to Postgres, in PEM.";
+    STORE_POSTGRES_TLS_KEY = "store.postgres.tls.keyPath", None, Some("KUMA_STORE_POSTGRES_TLS_KEY_PATH"),
+        "The private key of that certificate, in PEM.";
     STORE_ENCRYPTION_IDENTITY = "store.encryption.identityFile", Some("store-identity.txt"), None,
-        "The age identity that private keys are encrypted to at rest; made on first run. The default lies in the state folder.";
+        "The age identity that private keys are encrypted to at rest. For `sqlite` it is made on first run, and the default lies in the state folder; a store that is shared has no default, and every replica is given the same file.";
+    STORE_ENCRYPTION_NONE = "store.encryption.none", Some("false"), None,
+        "`true` keeps private keys in the store in clear, without an identity.";
     GENERAL_ADVERTISED_HOSTNAME = "general.advertisedHostname", None, Some("KUMA_GENERAL_ADVERTISED_HOSTNAME"),
         "The host name or address under which other machines reach this control plane.";
     GENERAL_INSTANCE_ID = "general.instanceId", None, None,
@@ -84,15 +110,11 @@ keys! {
 }
 
 /// Sections that the specification has and this version does not.
-pub(super) const LATER_SECTIONS: [&str; 2] = ["store.postgres", "admin.public"];
+pub(super) const LATER_SECTIONS: [&str; 1] = ["admin.public"];
 
 /// Starts of variables that the specification has and this version does not.
-pub(super) const LATER_VARIABLES: [&str; 4] = [
-    "WINDLASS_STORE_POSTGRES_",
-    "WINDLASS_ADMIN_PUBLIC_",
-    "KUMA_STORE_POSTGRES_",
-    "KUMA_ADMIN_SERVER_PUBLIC_",
-];
+pub(super) const LATER_VARIABLES: [&str; 2] =
+    ["WINDLASS_ADMIN_PUBLIC_", "KUMA_ADMIN_SERVER_PUBLIC_"];
 
 /// Variables that are no keys of the file, with what they are.
 pub(super) const OTHER_VARIABLES: [(&str, &str); 3] = [

@@ -80,6 +80,12 @@ pub enum VaultError {
         /// The public half of the identity that was tried.
         recipient: String,
     },
+    /// The secret is sealed, and there is no identity.
+    #[error(
+        "a secret in the store is sealed and `store.encryption.none` is set; set \
+         `store.encryption.identityFile` to the identity that it was sealed to instead"
+    )]
+    NoIdentity,
     /// The secret is damaged.
     #[error("a secret in the store is damaged; restore the store from a backup")]
     Damaged {
@@ -88,8 +94,14 @@ pub enum VaultError {
     },
 }
 
-/// The age identity (X25519) that keys at rest are sealed to.
-pub struct Vault {
+/// What every sealed secret begins with, and no secret in clear does.
+const SEALED: &[u8] = b"age-encryption.org/";
+
+/// The age identity (X25519) that keys at rest are sealed to; or none, where
+/// whoever runs Windlass said so.
+pub struct Vault(Option<Pair>);
+
+struct Pair {
     identity: Identity,
     recipient: Recipient,
 }
@@ -116,6 +128,13 @@ impl Vault {
         file::read_or_create(path).map(Self::from)
     }
 
+    /// A vault that keeps secrets as they are, in clear. It opens nothing that is
+    /// sealed.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     /// A vault whose identity is nowhere but in memory, for tests.
     #[must_use]
     pub fn ephemeral() -> Self {
@@ -128,10 +147,13 @@ impl Vault {
     ///
     /// Fails where age does.
     pub fn seal(&self, key: &PrivateKey) -> Result<SealedKey, VaultError> {
-        age::encrypt(&self.recipient, key.expose().as_bytes())
+        let Some(Pair { recipient, .. }) = &self.0 else {
+            return Ok(SealedKey(key.expose().as_bytes().to_vec()));
+        };
+        age::encrypt(recipient, key.expose().as_bytes())
             .map(SealedKey)
             .map_err(|source| VaultError::Seal {
-                recipient: self.recipient.to_string(),
+                recipient: recipient.to_string(),
                 source: source.into(),
             })
     }
@@ -149,11 +171,22 @@ impl Vault {
         if sealed.0.len() > LARGEST {
             return Err(damaged("it is larger than 64 KiB".into()));
         }
+        let Some(Pair {
+            identity,
+            recipient,
+        }) = &self.0
+        else {
+            if sealed.0.starts_with(SEALED) {
+                return Err(VaultError::NoIdentity);
+            }
+            let text = std::str::from_utf8(&sealed.0).map_err(|error| damaged(error.into()))?;
+            return Ok(PrivateKey::new(Zeroizing::new(text.to_owned())));
+        };
         let decrypted = Decryptor::new_buffered(&*sealed.0)
-            .and_then(|file| file.decrypt(std::iter::once(&self.identity as &dyn age::Identity)));
+            .and_then(|file| file.decrypt(std::iter::once(identity as &dyn age::Identity)));
         let mut reader = decrypted.map_err(|error| match error {
             DecryptError::NoMatchingKeys => VaultError::WrongIdentity {
-                recipient: self.recipient.to_string(),
+                recipient: recipient.to_string(),
             },
             error => damaged(error.into()),
         })?;
@@ -175,15 +208,18 @@ impl Vault {
 impl From<Identity> for Vault {
     fn from(identity: Identity) -> Self {
         let recipient = identity.to_public();
-        Self {
+        Self(Some(Pair {
             identity,
             recipient,
-        }
+        }))
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vault({})", self.recipient)
+        match &self.0 {
+            Some(pair) => write!(f, "Vault({})", pair.recipient),
+            None => f.write_str("Vault(none)"),
+        }
     }
 }

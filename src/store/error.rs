@@ -84,8 +84,63 @@ pub enum StoreError {
         /// The database's own words.
         source: BoxError,
     },
+    /// No connection to the server can be made, or it broke. What was being done
+    /// was not done.
+    #[error("the store at {at} cannot be reached: {problem}")]
+    Unreachable {
+        /// Which store, without credentials.
+        at: String,
+        /// What failed, and how to mend it.
+        problem: String,
+        /// The other side's own words, where there are any.
+        source: Option<BoxError>,
+    },
+    /// The connection broke at the end: what was being done may have been done.
+    #[error(
+        "the connection to the store at {at} broke when it was to {action}, \
+         which may have been done; look, and try again"
+    )]
+    Uncertain {
+        /// What was being done.
+        action: &'static str,
+        /// Which store.
+        at: String,
+        /// Why.
+        source: BoxError,
+    },
+    /// Others wrote at the same time, again and again.
+    #[error("the store at {at} failed to {action}, for others wrote at the same time; try again")]
+    Contended {
+        /// What was being done.
+        action: &'static str,
+        /// Which store.
+        at: String,
+        /// The database's own words.
+        source: BoxError,
+    },
+    /// Windlass's role may not do this.
+    #[error(
+        "the store at {at} does not let its role {action}; make it the owner of the database, and \
+         the server one that may be written to"
+    )]
+    Denied {
+        /// What was being done.
+        action: &'static str,
+        /// Which store.
+        at: String,
+        /// The database's own words.
+        source: BoxError,
+    },
+    /// The database is not one that Windlass can use.
+    #[error("the store at {at} {problem}")]
+    Unfit {
+        /// Which store.
+        at: String,
+        /// What is wrong with it, and how to mend it.
+        problem: String,
+    },
     /// The database is not Windlass's.
-    #[error("the database at {at} belongs to another program; choose another path for the store")]
+    #[error("the database at {at} belongs to another program; choose another one for the store")]
     Foreign {
         /// Which store.
         at: String,

@@ -4,11 +4,10 @@
 //! loss (`synchronous = FULL`), and what is deleted is overwritten
 //! (`secure_delete`, and a truncated log where a key was destroyed).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
@@ -16,7 +15,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission;
+use super::cache::Cache;
 use super::difference::Difference;
+use super::place::Place;
 use super::{
     Announced, Changes, EvidenceChanges, EvidenceMark, Leadership, MeshWrite, News, Reach, Replica,
     SealedPlace, Store, StoreError, WriteError, Written,
@@ -27,7 +28,6 @@ use crate::model::{
     ProxyEvidence, SealedKey, SourceName, SourceStatus,
 };
 use open::Access;
-use place::Place;
 
 mod open;
 mod place;
@@ -41,9 +41,7 @@ pub struct SqliteStore {
     place: Place,
     writer: SqlitePool,
     readers: SqlitePool,
-    /// The meshes as they were read or written last. One is used only where
-    /// its generation is still the stored one.
-    cache: Mutex<HashMap<MeshName, Arc<MeshState>>>,
+    cache: Cache,
     /// Whether the log may still hold a key that was destroyed.
     scrub: AtomicBool,
     /// What this process wrote; what others write is seen by who looks.
@@ -109,19 +107,6 @@ impl SqliteStore {
         self.news.send_modify(change);
     }
 
-    fn cache(&self) -> MutexGuard<'_, HashMap<MeshName, Arc<MeshState>>> {
-        // Each change of the map is one call.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, mesh: &Arc<MeshState>) {
-        let mut cache = self.cache();
-        let known = cache.get(&mesh.name).map(|known| known.generation);
-        if known.is_none_or(|known| known < mesh.generation) {
-            cache.insert(mesh.name.clone(), mesh.clone());
-        }
-    }
-
     /// The mesh at `generation`, which its row has in this transaction.
     async fn mesh_at(
         &self,
@@ -129,13 +114,12 @@ impl SqliteStore {
         name: &MeshName,
         generation: Generation,
     ) -> Result<Arc<MeshState>, StoreError> {
-        let known = self.cache().get(name).cloned();
-        if let Some(known) = known.filter(|known| known.generation == generation) {
+        if let Some(known) = self.cache.get(name, generation) {
             return Ok(known);
         }
         let mesh = read::mesh(&self.place, connection, name, generation).await?;
         let mesh = Arc::new(mesh);
-        self.remember(&mesh);
+        self.cache.remember(&mesh);
         Ok(mesh)
     }
 
@@ -167,8 +151,8 @@ impl Store for SqliteStore {
             let mesh = self.mesh_at(&mut transaction, &name, generation).await?;
             current.meshes.insert(name, mesh);
         }
-        self.cache()
-            .retain(|name, mesh| mesh.generation > generation || current.meshes.contains_key(name));
+        self.cache
+            .retain(generation, |name| current.meshes.contains_key(name));
         Ok(current)
     }
 
@@ -250,8 +234,8 @@ impl Store for SqliteStore {
             })
         });
         match &next {
-            Some(next) => self.remember(next),
-            None => drop(self.cache().remove(name)),
+            Some(next) => self.cache.remember(next),
+            None => self.cache.forget(name),
         }
         self.tell(|news| news.meshes += 1);
         self.scrub().await;

@@ -156,17 +156,16 @@ fn unknown_keys_and_variables_are_refused_with_a_suggestion() {
 #[test]
 fn what_a_later_version_supports_is_refused_and_not_ignored() {
     assert_eq!(
-        problem("store:\n  type: postgres\n", &[]),
-        "invalid configuration: store.type: `postgres` is not supported by this version; use `sqlite` (windlass.yml:2)"
+        problem("store:\n  type: kubernetes\n", &[]),
+        "invalid configuration: store.type: `kubernetes` is not supported by this version; use `sqlite` or `postgres` (windlass.yml:2)"
     );
     assert_eq!(
-        problem("store:\n  postgres:\n    host: db\n", &[]),
-        "invalid configuration: store.postgres: not supported by this version (windlass.yml:2)"
+        problem("admin:\n  public:\n    enabled: true\n", &[]),
+        "invalid configuration: admin.public: not supported by this version (windlass.yml:2)"
     );
     for name in [
-        "KUMA_STORE_POSTGRES_TLS_MODE",
         "KUMA_ADMIN_SERVER_PUBLIC_ENABLED",
-        "WINDLASS_STORE_POSTGRES_TLS_MODE",
+        "WINDLASS_ADMIN_PUBLIC_ENABLED",
     ] {
         let expected =
             format!("invalid configuration: {name}: not supported by this version (environment)");

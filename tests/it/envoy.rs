@@ -219,6 +219,7 @@ fn envoy_comes_back_to_a_daemon_that_was_killed_and_gets_only_what_it_lacks() {
     let first = wait_for_identity(&mut envoy, uri, None);
     let (_, port) = daemon.listeners().xds.rsplit_once(':').expect("a port");
     let site = site.set("WINDLASS_XDS_PORT", port);
+    site.wait_until_trust_is_stored(1);
     daemon.kill9();
     assert_eq!(envoy.identities(), Ok(vec![first.clone()]));
 

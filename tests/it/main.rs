@@ -19,6 +19,7 @@ mod mesh;
 mod plan_apply;
 mod plan_call;
 mod plan_cli;
+mod postgres;
 mod purity;
 mod reconcile;
 mod rotation;

@@ -4,7 +4,10 @@
 use tempfile::TempDir;
 use windlass::store::Store;
 use windlass::store::memory::MemoryStore;
+use windlass::store::postgres::PostgresStore;
 use windlass::store::sqlite::SqliteStore;
+
+use crate::support::Postgres;
 
 mod authorities;
 mod kept;
@@ -46,6 +49,22 @@ impl Fixture for Sqlite {
     async fn open(&self) -> SqliteStore {
         let path = self.0.path().join("state/windlass.db");
         SqliteStore::open(&path).await.unwrap()
+    }
+}
+
+struct InPostgres(Postgres);
+
+impl Default for InPostgres {
+    fn default() -> Self {
+        Self(Postgres::start())
+    }
+}
+
+impl Fixture for InPostgres {
+    type Store = PostgresStore;
+
+    async fn open(&self) -> PostgresStore {
+        PostgresStore::open(&self.0.config()).await.unwrap()
     }
 }
 
@@ -117,4 +136,9 @@ mod in_memory {
 mod in_sqlite {
     contract!(super::Sqlite);
     persistent!(super::Sqlite);
+}
+
+mod in_postgres {
+    contract!(super::InPostgres);
+    persistent!(super::InPostgres);
 }

@@ -97,7 +97,7 @@ fn many_at_once_get_the_same_identity_and_leave_nothing_behind() {
     let path = folder.path().join("identity.txt");
     let recipients: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
-            .map(|_| scope.spawn(|| Vault::open_or_create(&path).unwrap().recipient.to_string()))
+            .map(|_| scope.spawn(|| format!("{:?}", Vault::open_or_create(&path).unwrap())))
             .collect();
         threads
             .into_iter()
@@ -178,4 +178,17 @@ fn what_is_no_identity_is_refused_and_not_replaced() {
         matches!(error, VaultError::NotAnIdentity { .. }),
         "{error:?}"
     );
+}
+
+#[test]
+fn without_an_identity_secrets_are_kept_as_they_are() {
+    let vault = Vault::none();
+    let kept = vault.seal(&secret("TOP SECRET")).unwrap();
+    assert_eq!(kept.0, b"TOP SECRET");
+    assert_eq!(vault.unseal(&kept).unwrap().expose(), "TOP SECRET");
+    let sealed = Vault::ephemeral().seal(&secret("TOP SECRET")).unwrap();
+    let error = vault.unseal(&sealed).unwrap_err();
+    assert!(matches!(error, VaultError::NoIdentity), "{error:?}");
+    let broken = vault.unseal(&SealedKey(vec![0xff; 3])).unwrap_err();
+    assert!(matches!(broken, VaultError::Damaged { .. }), "{broken:?}");
 }

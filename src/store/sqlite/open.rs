@@ -1,12 +1,11 @@
 //! Opening: the file, its connections and its schema.
 
-use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{Place, SqliteStore};
 use crate::store::StoreError;
+use crate::store::cache::Cache;
 
 /// "Wind": marks the file as Windlass's (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x5769_6e64;
@@ -46,7 +46,7 @@ pub(super) enum Access {
 
 /// Opens the store at `path`.
 pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, StoreError> {
-    let place = Place::new(path);
+    let place = super::place::at(path);
     let found = match access {
         Access::Read => path.metadata().map(drop),
         Access::Write { .. } => create(path),
@@ -85,7 +85,7 @@ pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, Sto
         place,
         writer,
         readers,
-        cache: Mutex::new(HashMap::new()),
+        cache: Cache::default(),
         scrub: AtomicBool::new(false),
         news: watch::Sender::default(),
         reach: watch::Sender::default(),

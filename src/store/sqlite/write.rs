@@ -10,6 +10,7 @@ use crate::model::{
     SourceStatus, Timestamp,
 };
 use crate::store::difference::{Difference, KeyChange};
+use crate::store::rows::to_integer;
 use crate::store::{Replica, SealedPlace, StoreError};
 
 /// How many rows one statement writes: enough to make its cost vanish, far
@@ -62,7 +63,7 @@ impl<'a> Rows<'a> {
              generation = excluded.generation, progress = excluded.progress",
         )
         .bind(self.mesh.as_str())
-        .bind(to_integer(generation))
+        .bind(to_integer(generation.0))
         .bind(self.place.encode(progress)?)
         .execute(&mut *self.connection)
         .await
@@ -180,7 +181,7 @@ impl<'a> Rows<'a> {
     ) -> Result<(), StoreError> {
         let Some(entry) = entry else { return Ok(()) };
         sqlx::query("INSERT INTO history (generation, document) VALUES (?, ?)")
-            .bind(to_integer(entry.generation))
+            .bind(to_integer(entry.generation.0))
             .bind(self.place.encode(&entry)?)
             .execute(&mut *self.connection)
             .await
@@ -307,8 +308,4 @@ pub(super) async fn source_status(
     .await
     .map_err(|error| place.failed("keep the state of a source", error))?;
     Ok(())
-}
-
-fn to_integer(generation: Generation) -> i64 {
-    i64::try_from(generation.0).unwrap_or(i64::MAX)
 }

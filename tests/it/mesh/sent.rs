@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 
 use windlass::dataplane::bootstrap::Protocol;
-use windlass::model::{Part, ProxyEvidence};
-use windlass::store::Store as _;
-use windlass::store::sqlite::SqliteStore;
 
 use super::acceptance;
 use super::network::{Network, mesh_document, own_address, permission};
@@ -45,36 +42,6 @@ fn settle(daemon: &Daemon) {
         } else {
             Err(format!("{acks} of {responses}"))
         }
-    });
-}
-
-/// Waits until the store has it, too, that every proxy trusts the present
-/// bundle: what is not there by the time of a crash is sent again.
-fn wait_until_stored(site: &Site) {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build().expect("a runtime");
-    wait::until("the store to have the acknowledgements", || {
-        let copy = tempfile::tempdir().expect("a temporary folder");
-        for name in ["windlass.db", "windlass.db-wal"] {
-            let copied = std::fs::copy(site.state_dir().join(name), copy.path().join(name));
-            copied.map_err(|error| error.to_string())?;
-        }
-        runtime.block_on(async {
-            let store = SqliteStore::open(&copy.path().join("windlass.db")).await;
-            let store = store.map_err(|error| error.to_string())?;
-            let (mesh, evidence) = (store.load().await, store.evidence().await);
-            store.close().await;
-            let mesh = mesh.map_err(|error| error.to_string())?.meshes;
-            let mark = mesh.values().map(|mesh| mesh.progress.marks.bundle).max();
-            let evidence = evidence.map_err(|error| error.to_string())?;
-            let trusts = |proxy: &&std::sync::Arc<ProxyEvidence>| {
-                proxy.has_acknowledged(Part::Bundle, mark.unwrap_or(0))
-            };
-            match evidence.values().filter(trusts).count() {
-                2 => Ok(()),
-                _ => Err(format!("{evidence:?}")),
-            }
-        })
     });
 }
 
@@ -170,7 +137,7 @@ fn sent_after_a_restart(protocol: Protocol) {
         });
     }
     settle(&daemon);
-    wait_until_stored(&site);
+    site.wait_until_trust_is_stored(2);
     let (_, port) = daemon.listeners().xds.rsplit_once(':').expect("a port");
     let site = site.set("WINDLASS_XDS_PORT", port);
     daemon.kill9();

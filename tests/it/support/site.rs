@@ -3,11 +3,15 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
+use windlass::model::{Part, ProxyEvidence};
+use windlass::store::Store as _;
+use windlass::store::sqlite::SqliteStore;
 
-use super::Daemon;
 use super::repo::{EXAMPLES, Repo};
+use super::{Daemon, wait};
 
 /// A repository and a state folder in a temporary folder.
 pub(crate) struct Site {
@@ -75,6 +79,34 @@ impl Site {
         );
         fs::write(&path, text).expect("a configuration file");
         path
+    }
+
+    /// Waits until the store has it, too, that so many proxies trust the present
+    /// bundle: what is not there by the time of a crash is sent again.
+    pub(crate) fn wait_until_trust_is_stored(&self, proxies: usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().expect("a runtime");
+        wait::until("the store to have the acknowledgements", || {
+            runtime.block_on(async {
+                let path = self.state_dir().join("windlass.db");
+                let store = SqliteStore::open_for_reading(&path).await;
+                let store = store.map_err(|error| error.to_string())?;
+                let (current, evidence) = (store.load().await, store.evidence().await);
+                store.close().await;
+                let meshes = current.map_err(|error| error.to_string())?.meshes;
+                let evidence = evidence.map_err(|error| error.to_string())?;
+                let trusts = |proxy: &&Arc<ProxyEvidence>| {
+                    let mesh = meshes.get(&proxy.dataplane.mesh);
+                    let mark = mesh.map(|mesh| mesh.progress.marks.bundle);
+                    mark.is_some_and(|mark| proxy.has_acknowledged(Part::Bundle, mark))
+                };
+                if evidence.values().filter(trusts).count() == proxies {
+                    Ok(())
+                } else {
+                    Err(format!("{evidence:?}"))
+                }
+            })
+        });
     }
 
     /// Starts the daemon and waits until it is ready.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -25,8 +25,6 @@ pub const SILENCE: Duration = Duration::from_secs(6);
 const MEMORY: Duration = Duration::from_mins(10);
 /// How often all evidence is read again: what was forgotten is no news.
 const RELOAD: Duration = Duration::from_mins(1);
-/// How long to take leave of the others.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Two replicas of one name would write over each other's evidence.
 #[derive(Debug, thiserror::Error)]
@@ -129,22 +127,16 @@ impl Replicas {
         self.roster.subscribe()
     }
 
-    /// Tells that this replica lives until `shutdown`, and takes leave then.
+    /// Tells that this replica lives until `shutdown`.
     ///
     /// # Errors
     ///
     /// Fails where another replica of this name has started.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NameTaken> {
-        let result = match shutdown.clone().run_until_cancelled(self.live()).await {
-            Some(taken) => return Err(taken),
+        match shutdown.run_until_cancelled(self.live()).await {
+            Some(taken) => Err(taken),
             None => Ok(()),
-        };
-        if self.parts.shared {
-            let store = &self.parts.store;
-            // Who cannot be told will notice.
-            let _ = timeout(FAREWELL, store.forget_replica(&self.own.name)).await;
         }
-        result
     }
 
     async fn live(&mut self) -> NameTaken {
@@ -199,7 +191,10 @@ impl Replicas {
         } = &self.parts;
         let all = store.replicas().await?;
         let own = all.iter().find(|it| it.replica.name == self.own.name);
-        if let Some(other) = own.map(|it| &it.replica).filter(|it| it.run != self.own.run) {
+        if let Some(other) = own
+            .map(|it| &it.replica)
+            .filter(|it| it.run != self.own.run)
+        {
             if (other.since, &other.run) < (self.own.since, &self.own.run) {
                 let name = Arc::clone(&self.own.name);
                 return Ok(Some(NameTaken { name }));
@@ -250,7 +245,9 @@ impl Replicas {
         for it in roster.iter().filter(|it| it.name != self.own.name) {
             let was_dead = find(&before, &it.name).map(|it| it.silent_since.is_some());
             match (was_dead, it.silent_since) {
-                (Some(false), Some(since)) => warn!(replica = %it.name, %since, "a replica is silent"),
+                (Some(false), Some(since)) => {
+                    warn!(replica = %it.name, %since, "a replica is silent")
+                }
                 (Some(true), None) => info!(replica = %it.name, "a replica is back"),
                 (None, None) => info!(replica = %it.name, "another replica is there"),
                 _ => {}

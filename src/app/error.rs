@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::replicas::NameTaken;
 use crate::source::decryption::IdentityError;
 use crate::store::StoreError;
 use crate::store::encryption::VaultError;
@@ -48,6 +49,9 @@ pub enum AppError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another replica has the name of this one.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
     /// The keys that sign tokens cannot be had.
     #[error("failed to load the token signing keys")]
     Tokens(#[source] KeyringError),

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -21,6 +22,9 @@ use crate::store::{Replica, Store};
 use crate::token::Keyring;
 use crate::xds;
 use crate::xds::tls::ServerIdentity;
+
+/// How long a store may take to be there.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is kept between two runs, and what nothing else can do without.
 pub(super) struct Foundation {
@@ -47,7 +51,7 @@ impl Foundation {
         };
         let vault = open_vault(config).map_err(AppError::Vault)?;
         let vault = Arc::new(vault);
-        let store = open_store(&config.store).await?;
+        let store = wait_for_store(&config.store).await?;
         let shared = !matches!(config.store, StoreConfig::Sqlite { .. });
         let replica = replica(config);
         if shared {
@@ -98,6 +102,18 @@ fn open_vault(config: &Config) -> Result<Vault, VaultError> {
             Vault::open_or_create(identity)
         }
         (EncryptionConfig::Identity(identity), _) => Vault::open(identity),
+    }
+}
+
+/// Opens the store that the configuration names. A server that is not there yet
+/// is waited for: it may be started at the same time.
+async fn wait_for_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
+    match config {
+        StoreConfig::Postgres(config) => {
+            let opened = PostgresStore::open_within(config, PATIENCE);
+            Ok(Arc::new(opened.await?))
+        }
+        other @ StoreConfig::Sqlite { .. } => open_store(other).await,
     }
 }
 

@@ -62,9 +62,10 @@ async fn evidence_is_written_soon_and_versions_alone_within_seconds() {
         stream.acknowledged(ResourceType::Listener, "2", at(5));
         assert!(until(&store, |proxy| proxy.last_nack.is_none()).await < 2 * GATHER);
     };
+    let keeper = keeper(&board, &store);
     tokio::select! {
         () = work => {}
-        never = keeper(&board, &store).evidence() => match never {},
+        never = keeper.evidence() => match never {},
     }
 }
 
@@ -88,8 +89,9 @@ async fn who_waits_for_the_record_does_not_wait_for_the_gathering() {
         let stored = store.evidence().await.unwrap();
         assert!(stored[&dataplane("web")].connected_since.is_some());
     };
+    let keeper = keeper(&board, &store);
     tokio::select! {
         () = work => {}
-        never = keeper(&board, &store).evidence() => match never {},
+        never = keeper.evidence() => match never {},
     }
 }

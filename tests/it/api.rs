@@ -204,7 +204,8 @@ fn the_status_has_the_pinned_shape() {
                     "dataplanes": {"known": 1, "online": 0, "insights": [
                         {"name": "edge", "connectedSince": null, "replica": null, "lastSeen": null,
                             "bundle": null, "leafAuthority": null, "leafExpiresAt": null,
-                            "tokenExpiresAt": null, "versions": {}, "parts": {}, "outOfSync": [], "lastNack": null}]}}]
+                            "tokenExpiresAt": null, "versions": {}, "parts": {}, "outOfSync": [], "lastNack": null}]}}],
+            "replicas": [], "store": {"answers": true}
         })
     );
 }

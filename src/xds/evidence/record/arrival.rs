@@ -10,7 +10,7 @@ use crate::model::{Part, ProxyEvidence, Timestamp, together};
 ///
 /// What they knew when it had left them is taken over. Those that still have it
 /// speak for it themselves; what they sent may have been rejected unheard.
-pub(in crate::xds::evidence) fn arrive(
+pub(in super::super) fn arrive(
     own: &mut ProxyEvidence,
     others: &[Arc<ProxyEvidence>],
     now: Timestamp,
@@ -55,7 +55,7 @@ fn take_over(own: &mut ProxyEvidence, others: &[Arc<ProxyEvidence>]) {
 /// `asked` is what it asks for here. The other's visit is known to be `earlier`
 /// than the one here, or is not; `fresh` is whether it was given nothing here yet.
 /// Returns what it may still use of what the other gave it.
-pub(in crate::xds::evidence) fn absorb(
+pub(in super::super) fn absorb(
     own: &mut ProxyEvidence,
     other: &ProxyEvidence,
     asked: impl Fn(Part) -> bool,

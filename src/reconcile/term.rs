@@ -116,8 +116,9 @@ impl Reconciler {
     }
 
     async fn take_in(&mut self) -> Result<(), StoreError> {
-        self.follower.refresh().await?;
+        // What it says is applied is served when it is shown.
         let status = self.parts.store.source_status(&self.parts.name).await?;
+        self.follower.refresh().await?;
         let is_applied = status.as_ref().is_some_and(|it| it.applied.is_some());
         if self.follower.current().generation.0 > 0 || is_applied {
             self.ready.send_replace(true);

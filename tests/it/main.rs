@@ -22,6 +22,7 @@ mod plan_cli;
 mod postgres;
 mod purity;
 mod reconcile;
+mod replicas;
 mod rotation;
 mod sds;
 mod seal;

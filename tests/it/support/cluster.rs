@@ -1,6 +1,7 @@
 //! Scenarios of one daemon, on several replicas that share a Postgres.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::Postgres;
@@ -10,6 +11,8 @@ use super::Postgres;
 pub(crate) struct Cluster {
     pub(crate) replicas: usize,
     pub(crate) store: Arc<Mutex<Postgres>>,
+    /// How many were started, where each has another name, as pods have.
+    pods: Option<Arc<AtomicUsize>>,
 }
 
 thread_local! {
@@ -22,7 +25,24 @@ impl Cluster {
         Self {
             replicas,
             store: Arc::new(Mutex::new(Postgres::start())),
+            pods: None,
         }
+    }
+
+    /// The same, where one that is started again has another name, as a pod has.
+    pub(crate) fn of_pods(replicas: usize) -> Self {
+        Self {
+            pods: Some(Arc::default()),
+            ..Self::of(replicas)
+        }
+    }
+
+    /// The end of the name of a replica that is started now.
+    pub(super) fn suffix(&self) -> String {
+        let run = self.pods.as_ref();
+        run.map_or_else(String::new, |runs| {
+            format!("-{}", runs.fetch_add(1, Ordering::SeqCst))
+        })
     }
 
     /// Runs a scenario: every site that it makes is on this cluster.

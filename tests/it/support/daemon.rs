@@ -99,6 +99,15 @@ impl Daemon {
         }
     }
 
+    /// Asks one replica to stop with SIGTERM; returns how it ended.
+    pub(crate) fn terminate_replica(&mut self, number: usize) -> ExitStatus {
+        let ended = self.replicas[number].terminate();
+        if let Some(front) = &self.front {
+            front.lead_to(number, None);
+        }
+        ended
+    }
+
     /// Starts one that was killed, and waits until it listens.
     pub(crate) fn restart_replica(&mut self, site: &Site, number: usize) {
         self.replicas[number] = Replica::spawn_of(site, number);
@@ -133,10 +142,29 @@ impl Daemon {
         self.replicas[0].state_dir.join("xds-ca.pem")
     }
 
-    /// `GET /status`
+    /// `GET /status`; of several replicas, what all of them say.
     pub(crate) fn status(&self) -> Result<Value, String> {
-        let answer = http::get(&self.listeners.api, "/status")?.ok()?;
-        Ok(answer.json())
+        let stands = |status: &Value| {
+            let source = &status["sources"][0];
+            let meshes = status["meshes"].as_array().into_iter().flatten();
+            let meshes = meshes.map(|mesh| (mesh["name"].clone(), mesh["generation"].clone()));
+            (
+                source["appliedRevision"].clone(),
+                meshes.collect::<Vec<_>>(),
+            )
+        };
+        if self.front.is_none() {
+            return Ok(http::get(&self.listeners.api, "/status")?.ok()?.json());
+        }
+        wait::within(wait::PATIENCE, "the replicas to say the same", || {
+            let all = self.replicas.iter().map(Replica::status);
+            let all = all.collect::<Result<Vec<_>, _>>()?;
+            let first = stands(&all[0]);
+            if all.iter().all(|it| stands(it) == first) {
+                return Ok(Ok(all[0].clone()));
+            }
+            Err(format!("{:?}", all.iter().map(stands).collect::<Vec<_>>()))
+        })
     }
 
     /// Waits until the status is as wanted, and returns it.

@@ -38,7 +38,8 @@ impl Replica {
         // A list of listeners from before would be taken for the new one.
         let _ = fs::remove_file(state_dir.join("listeners.json"));
         let mut options = File::options();
-        let appends = site.cluster().is_some();
+        let cluster = site.cluster();
+        let appends = cluster.is_some();
         options
             .create(true)
             .write(true)
@@ -51,7 +52,7 @@ impl Replica {
             .arg("--state-dir")
             .arg(&state_dir)
             .envs(site.settings().iter().cloned());
-        if appends {
+        if let Some(cluster) = cluster {
             for name in PORTS {
                 command.env_remove(name);
             }
@@ -59,7 +60,7 @@ impl Replica {
             let given = site.settings().iter().find(|(name, _)| name == id);
             let given = given.map_or("cp", |(_, value)| value.as_str());
             let number = state_dir.file_name().expect("a name").to_string_lossy();
-            command.env(id, format!("{given}-{number}"));
+            command.env(id, format!("{given}-{number}{}", cluster.suffix()));
         }
         let child = command
             .stdout(output.try_clone().expect("a second handle of the log file"))

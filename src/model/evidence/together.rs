@@ -64,12 +64,22 @@ fn of_several(records: &[Arc<ProxyEvidence>]) -> ProxyEvidence {
         || ProxyEvidence::clone(&records[0]),
         |it| ProxyEvidence::clone(it),
     );
-    for it in &counting {
+    for it in counting.iter().rev() {
         whole.asks.extend(&it.asks);
         whole.doubted.extend(it.doubted.iter().cloned());
         whole.refused.extend(it.refused.iter().cloned());
         whole.seen = whole.seen.max(it.seen);
         whole.left = whole.left.max(it.left);
+        // Each has what its streams have shown; the last one counts.
+        for (name, version) in &it.versions {
+            let known = whole.versions.entry(name.clone());
+            known.or_insert_with(|| version.clone());
+        }
+    }
+    let trusting = counting.iter().rev().find(|it| it.bundle.is_some());
+    if let Some(it) = trusting {
+        whole.bundle = it.bundle;
+        whole.trusts.clone_from(&it.trusts);
     }
     if whole.connected_since.is_some() {
         whole.left = None;

@@ -52,6 +52,14 @@ pub(crate) fn post(address: &str, path: &str, body: &Value) -> Result<Answer, St
     answer(sent)
 }
 
+/// `PUT http://<address><path>` with a JSON body.
+pub(crate) fn put(address: &str, path: &str, body: &Value) -> Result<Answer, String> {
+    let sent = agent()
+        .put(format!("http://{address}{path}"))
+        .send_json(body);
+    answer(sent)
+}
+
 fn answer(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, String> {
     let mut response = sent.map_err(|error| error.to_string())?;
     Ok(Answer {

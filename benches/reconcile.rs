@@ -131,8 +131,9 @@ async fn reconciler(folder: &Path) -> Reconciler {
         publisher: Arc::new(Publisher::new(store, vault)),
         evidence: Arc::new(EvidenceBoard::default()),
         metrics: Arc::new(Metrics::new()),
-        sync: Arc::new(Notify::new()),
-        written: Arc::default(),
+        look: Arc::new(Notify::new()),
+        replica: "cp-0".into(),
+        shared: false,
     };
     Reconciler::new(parts, current, None)
 }

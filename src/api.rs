@@ -9,12 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::model::Evidence;
 use crate::reconcile::report::ReportWatch;
+use crate::replicas::Roster;
 use crate::state;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -29,6 +30,7 @@ mod form;
 mod guard;
 mod history;
 mod insight;
+mod replicas;
 mod resources;
 mod server;
 mod snapshot;
@@ -40,6 +42,7 @@ mod writer;
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
 pub use insight::{Insight, PartInsight};
+pub use replicas::{ReplicaStatus, StoreStatus};
 pub use resources::Items;
 pub use snapshot::StateDocument;
 pub use status::{AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status};
@@ -68,8 +71,10 @@ pub struct ApiContext {
     pub store: Arc<dyn Store>,
     /// The program's metrics.
     pub metrics: Arc<Metrics>,
-    /// Wakes the reconciler.
-    pub sync: Arc<Notify>,
+    /// Who else serves.
+    pub roster: watch::Receiver<Roster>,
+    /// The name of this replica.
+    pub replica: Arc<str>,
     /// The CA of the xDS server's certificate, as PEM.
     pub xds_ca_pem: Arc<str>,
     /// The configuration, with the addresses that the servers really have.

@@ -1,10 +1,7 @@
 //! The composition root: builds every part, starts and drains the tasks.
 
 use std::convert::Infallible;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,35 +13,35 @@ use tracing::{info, warn};
 
 use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
-use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
+use crate::config::Config;
 use crate::kubernetes::webhook;
 use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
-use crate::source::decryption::Identities;
+use crate::replicas::{self, Replicas};
 use crate::state::{Publisher, Watch};
-use crate::store::Store;
-use crate::store::encryption::{Vault, VaultError};
-use crate::store::kubernetes::KubernetesStore;
-use crate::store::postgres::PostgresStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::{EvidenceMark, Replica, Store};
 use crate::telemetry::Metrics;
-use crate::token::Keyring;
 use crate::xds::evidence::EvidenceBoard;
 use crate::xds::tls::ServerIdentity;
 use crate::xds::{self, XdsConfig};
 
 mod cluster;
 mod error;
+mod foundation;
 mod listeners;
 
 use cluster::Cluster;
 
 pub use error::AppError;
+use foundation::Foundation;
+pub use foundation::{open_existing_store, open_store, open_to_rekey};
 pub use listeners::{Bound, Listeners};
 
 /// How long the tasks have to come to an end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long to take leave of the other replicas.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// The name of the one source.
 pub const SOURCE: &str = "default";
 
@@ -58,6 +55,8 @@ pub struct App {
     shutdown: CancellationToken,
     tasks: TaskTracker,
     store: Arc<dyn Store>,
+    /// The name under which other replicas know this one.
+    leaves: Option<Arc<str>>,
     /// Held as long as the daemon runs.
     _lock: File,
 }
@@ -76,12 +75,14 @@ impl App {
             identities,
             vault,
             store,
+            shared,
+            replica,
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
         let cluster = Cluster::find(&config).await?;
         let current = Arc::new(store.load().await?);
-        let evidence = Arc::new(evidence_board(&config, &*store, &current).await?);
+        let evidence = Arc::new(evidence_board(&config, &replica, &*store, &current).await?);
         let mut metrics = Metrics::new();
         let xds_metrics = xds::XdsMetrics::register(metrics.registry_mut());
         let metrics = Arc::new(metrics);
@@ -91,7 +92,7 @@ impl App {
         let name: SourceName = SOURCE.parse().map_err(|_| AppError::NoSource)?;
         let applied = store.source_status(&name).await?;
         let applied = applied.and_then(|status| status.applied);
-        let (sync, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let look = Arc::new(Notify::new());
         let parts = Parts {
             cache_dir: config.state_dir.join("repositories"),
             source,
@@ -103,8 +104,9 @@ impl App {
             publisher: Arc::clone(&publisher),
             evidence: Arc::clone(&evidence),
             metrics: Arc::clone(&metrics),
-            sync: Arc::clone(&sync),
-            written: Arc::clone(&written),
+            look: Arc::clone(&look),
+            replica: Arc::clone(&replica.name),
+            shared,
         };
         let reconciler = Reconciler::new(parts, current, applied);
         let (reports, ready) = (reconciler.reports(), reconciler.ready());
@@ -112,6 +114,16 @@ impl App {
         let listeners = Listeners::bind(&config).await?;
         let bound = listeners.announce(&mut config)?;
         let serving = publisher.subscribe();
+        let replicas = Replicas::new(
+            replicas::Parts {
+                store: Arc::clone(&store),
+                evidence: Arc::clone(&evidence),
+                serving: serving.clone(),
+                leading: reconciler.leading(),
+                shared,
+            },
+            replica.clone(),
+        );
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let xds_parts = xds::Parts {
@@ -121,6 +133,8 @@ impl App {
             vault: Arc::clone(&vault),
             evidence: Arc::clone(&evidence),
             store: Arc::clone(&store),
+            shared,
+            look,
             config: xds_config(&config),
             metrics: xds_metrics,
         };
@@ -131,7 +145,6 @@ impl App {
             vault: Arc::clone(&vault),
             serving: serving.clone(),
             evidence: Arc::clone(&evidence),
-            written,
             issuing: config.ca.issuing(),
         });
         let webhook = (cluster.webhook(&config, &*store, &vault, &writer)).await?;
@@ -143,7 +156,8 @@ impl App {
             tokens,
             store,
             metrics,
-            sync,
+            roster: replicas.roster(),
+            replica: Arc::clone(&replica.name),
             xds_ca_pem: identity.ca_pem(),
             config: Arc::new(config),
             ready: ready.clone(),
@@ -156,10 +170,12 @@ impl App {
             shutdown: shutdown.clone(),
             tasks,
             store: kept,
+            leaves: shared.then_some(replica.name),
             _lock: lock,
         };
         let tls = identity.config()?;
         app.spawn("reconciler", always(reconciler.run(shutdown.clone())));
+        app.spawn("replicas", replicas.run(shutdown.clone()));
         app.spawn(
             "xds",
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
@@ -213,6 +229,10 @@ impl App {
                 seconds = DRAIN.as_secs(),
                 "some tasks did not come to an end in time"
             );
+        }
+        if let Some(name) = &self.leaves {
+            // Who cannot be told notices.
+            let _ = tokio::time::timeout(FAREWELL, self.store.forget_replica(name)).await;
         }
         self.store.close().await;
         info!("stopped");
@@ -274,22 +294,16 @@ fn writer(parts: WriterParts) -> Arc<Writer> {
     writer
 }
 
-/// What proxies have acknowledged before, on the board of this instance.
+/// What proxies have acknowledged before, on the board of this replica.
 async fn evidence_board(
     config: &Config,
+    replica: &Replica,
     store: &dyn Store,
     current: &Current,
 ) -> Result<EvidenceBoard, AppError> {
-    let instance = match &config.instance_id {
-        Some(id) => id.clone(),
-        None => hostname::get()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-    };
-    let known = store.evidence().await?;
+    let known = store.evidence_since(EvidenceMark(0)).await?;
     let leaf_lifetime = config.ca.leaf_lifetime;
-    let board = EvidenceBoard::restore(known, &instance, leaf_lifetime, clock::now());
+    let board = EvidenceBoard::restore(known, &replica.name, leaf_lifetime, clock::now());
     board.compare(current);
     Ok(board)
 }
@@ -313,149 +327,4 @@ async fn keep_fresh(
 async fn always(work: impl Future<Output = ()>) -> Result<(), Infallible> {
     work.await;
     Ok(())
-}
-
-/// What is kept between two runs, and what nothing else can do without.
-struct Foundation {
-    lock: File,
-    identities: Identities,
-    vault: Arc<Vault>,
-    store: Arc<dyn Store>,
-    tokens: Arc<Keyring>,
-    identity: Arc<ServerIdentity>,
-}
-
-impl Foundation {
-    /// Opens all of it, and makes what the first run makes.
-    async fn lay(config: &Config, source: &SourceConfig) -> Result<Self, AppError> {
-        create_state_dir(&config.state_dir)?;
-        let lock = lock(&config.state_dir)?;
-        let identities = match &source.decryption_identity {
-            Some(path) => Identities::load(path).map_err(AppError::DecryptionIdentity)?,
-            None => Identities::none(),
-        };
-        let vault = open_vault(config).map_err(AppError::Vault)?;
-        let vault = Arc::new(vault);
-        let store = open_store(&config.store).await?;
-        let tokens = Keyring::load_or_create(store.as_ref(), &vault).await;
-        let tokens = Arc::new(tokens.map_err(AppError::Tokens)?);
-        let names = xds::tls::server_names(config.advertised_hostname.as_deref());
-        let identity =
-            ServerIdentity::open_or_create(store.as_ref(), &vault, names, clock::now()).await?;
-        identity.write_ca(&config.state_dir.join("xds-ca.pem"))?;
-        let identity = Arc::new(identity);
-        Ok(Self {
-            lock,
-            identities,
-            vault,
-            store,
-            tokens,
-            identity,
-        })
-    }
-}
-
-/// Opens the identity that keys are kept with, and makes it on the first run.
-/// Once there is a store, a missing identity is lost, not new: another one
-/// would open none of its keys.
-fn open_vault(config: &Config) -> Result<Vault, VaultError> {
-    match (&config.encryption, &config.store) {
-        (EncryptionConfig::None, _) => Ok(Vault::none()),
-        (EncryptionConfig::Identity(identity), StoreConfig::Sqlite { path }) if !path.exists() => {
-            Vault::open_or_create(identity)
-        }
-        (EncryptionConfig::Identity(identity), _) => Vault::open(identity),
-    }
-}
-
-/// Opens the store that the configuration names.
-///
-/// # Errors
-///
-/// Fails when it cannot be opened.
-pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
-    match config {
-        StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
-        StoreConfig::Postgres(config) => Ok(Arc::new(PostgresStore::open(config).await?)),
-        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
-    }
-}
-
-/// Opens the store that the configuration names to read it; it must be there.
-///
-/// # Errors
-///
-/// Fails when there is none or it cannot be opened.
-pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
-    match config {
-        StoreConfig::Sqlite { path } => {
-            must_exist(path)?;
-            Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
-        }
-        StoreConfig::Postgres(config) => {
-            Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
-        }
-        // Nothing is made there before something is written.
-        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
-    }
-}
-
-fn must_exist(path: &Path) -> Result<(), AppError> {
-    match fs::metadata(path) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(AppError::NoStore {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-/// Opens the store that the configuration names, and the identities that it is
-/// sealed to, beside a control plane that runs; both must be there.
-///
-/// # Errors
-///
-/// Fails when one of them is missing or cannot be opened.
-pub async fn open_to_rekey(config: &Config) -> Result<(Arc<dyn Store>, Vault), AppError> {
-    if let StoreConfig::Sqlite { path } = &config.store {
-        must_exist(path)?;
-    }
-    let vault = open_vault(config).map_err(AppError::Vault)?;
-    Ok((open_store(&config.store).await?, vault))
-}
-
-fn create_state_dir(path: &Path) -> Result<(), AppError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| AppError::StateDir {
-            path: path.to_owned(),
-            source,
-        })
-}
-
-/// Two daemons on one state folder would serve two truths.
-fn lock(state_dir: &Path) -> Result<File, AppError> {
-    let path: PathBuf = state_dir.join("windlass.lock");
-    let failed = |source: io::Error| AppError::StateDir {
-        path: path.clone(),
-        source,
-    };
-    // Whoever else could open it could hold the lock.
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AppError::Locked {
-            path: state_dir.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
 }

@@ -5,7 +5,7 @@
 //! commit, [`manifest`] parses it, [`check`] judges it, [`plan`] compares it
 //! with what the [`store`] holds, [`apply`] carries the plan out, [`state`]
 //! publishes what is stored, and [`xds`] and [`api`] serve it. [`reconcile`]
-//! turns that wheel and [`app`] builds it. [`dataplane`] is the other end, beside
+//! turns that wheel on one replica, the others [`follow`]; [`app`] builds it. [`dataplane`] is the other end, beside
 //! an Envoy. The types of all of it are in [`model`].
 
 pub mod api;
@@ -17,12 +17,14 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dataplane;
+pub mod follow;
 pub mod kubernetes;
 pub mod manifest;
 pub mod model;
 pub mod outlook;
 pub mod plan;
 pub mod reconcile;
+pub mod replicas;
 pub mod source;
 pub mod state;
 pub mod store;

@@ -4,6 +4,7 @@
 //! then on, or made by [`crate::plan`] and [`crate::apply`].
 
 mod authority;
+mod condition;
 mod dataplane;
 mod diagnostic;
 mod digest;
@@ -24,13 +25,14 @@ mod transition;
 mod words;
 
 pub use authority::{Authority, AuthorityOrigin, AuthorityState, IllegalMove};
+pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use dataplane::{Dataplane, Gateway, Inbound, Networking, Outbound, Role, Tags};
 pub use diagnostic::{Diagnostic, Location, Severity};
 pub use digest::{AuthorityId, BundleId, Digest, InvalidDigest, SpkiId};
-pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence, combine};
+pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence, combine, together};
 pub use history::{
     AcknowledgedBy, AcknowledgedPart, EndedTransition, HistoryEntry, PassedGate, PassedOver,
-    PassedOverBecause, SourceStatus,
+    PassedOverBecause, SourceStatus, Standing,
 };
 pub use mesh::{CaSpec, Mesh, Mtls, Offline, Phase, Strategy, TransitionSettings};
 pub use name::{

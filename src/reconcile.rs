@@ -2,7 +2,8 @@
 //!
 //! One task owns all of it. It wakes when the repository changes, when
 //! someone asks, and now and then; a pass over a revision that is applied
-//! already costs nothing.
+//! already costs nothing. Of the replicas that share a store one reconciles; the
+//! others follow ([`crate::follow`]) until it is their turn.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::ca::Issuing;
 use crate::clock;
 use crate::config::SourceConfig;
-use crate::model::{Current, MeshName, Revision, SourceName};
+use crate::follow::Follower;
+use crate::model::{Current, MeshName, Revision, SourceName, SourceStatus};
 use crate::source::decryption::Identities;
 use crate::source::{Repository, RepositoryConfig, Watch};
 use crate::state::Publisher;
-use crate::store::Store;
 use crate::store::encryption::Vault;
+use crate::store::{News, Store};
 use crate::telemetry::Metrics;
 use crate::xds::evidence::EvidenceBoard;
 
@@ -31,10 +33,12 @@ pub mod desired;
 mod keys;
 mod pass;
 pub mod report;
+mod term;
 mod verdict;
 
 use self::desired::{DesiredState, Gathering};
 use self::report::{ReportWatch, Reporter, SourceReport};
+use self::term::Heard;
 
 /// The first wait after a failure; it doubles up to [`LONGEST_BACK_OFF`].
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
@@ -64,10 +68,12 @@ pub struct Parts {
     pub evidence: Arc<EvidenceBoard>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Asks for a pass now.
-    pub sync: Arc<Notify>,
-    /// Says that someone else in this process wrote to the store.
-    pub written: Arc<Notify>,
+    /// Asks for a look at what others wrote.
+    pub look: Arc<Notify>,
+    /// The name of this replica.
+    pub replica: Arc<str>,
+    /// Whether other replicas may share the store.
+    pub shared: bool,
 }
 
 /// The reconciler of one source.
@@ -80,9 +86,8 @@ pub struct Reconciler {
     gathering: Option<Gathering>,
     /// Watches a local repository while it answers.
     watch: Option<Watch>,
-    current: Arc<Current>,
-    /// Whether some authority could not be made ready to sign, which may pass.
-    unusable: bool,
+    /// Serves what is current.
+    follower: Follower,
     /// The last revision that was accepted and written.
     applied: Option<Revision>,
     /// The revision up to which earlier commits were tried one by one.
@@ -95,6 +100,16 @@ pub struct Reconciler {
     stalled: BTreeSet<MeshName>,
     /// Sees that proxies have acknowledged something.
     acknowledged: watch::Receiver<u64>,
+    /// Sees what happens in the store.
+    news: watch::Receiver<News>,
+    /// What of it was looked at.
+    seen: News,
+    /// Whether this replica reconciles.
+    leading: watch::Sender<bool>,
+    /// Cancelled when it no longer does.
+    ended: CancellationToken,
+    /// The state of the source as it was kept for the other replicas, and when.
+    kept: Option<(SourceStatus, Instant)>,
 }
 
 /// The meshes that the next plan looks at.
@@ -126,27 +141,42 @@ pub enum Pass {
 }
 
 impl Reconciler {
-    /// A reconciler that starts from what `current` and `applied` say.
+    /// A reconciler that starts from what `current` and `applied` say. It leads
+    /// once it runs and is let.
     #[must_use]
     pub fn new(parts: Parts, current: Arc<Current>, applied: Option<Revision>) -> Self {
         let report = SourceReport::new(&parts.name, &parts.source, applied.clone(), clock::now());
         let ready = watch::Sender::new(current.generation.0 > 0);
         let acknowledged = parts.evidence.subscribe();
+        let news = parts.store.news();
+        let seen = *news.borrow();
+        let store = Arc::clone(&parts.store);
+        let follower = Follower::new(store, Arc::clone(&parts.publisher), current);
         Self {
             parts,
             reporter: Reporter::new(report),
             ready,
             gathering: None,
             watch: None,
-            current,
-            unusable: true,
+            follower,
             applied,
             caught_up: None,
             scope: Scope::Everything,
             stirred: None,
             stalled: BTreeSet::new(),
             acknowledged,
+            news,
+            seen,
+            leading: watch::Sender::new(false),
+            ended: CancellationToken::new(),
+            kept: None,
         }
+    }
+
+    /// Sees whether this replica reconciles.
+    #[must_use]
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.subscribe()
     }
 
     /// Sees how the source stands.
@@ -161,69 +191,57 @@ impl Reconciler {
         self.ready.subscribe()
     }
 
-    /// Reconciles until `shutdown`. A write that has begun is finished.
-    pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut back_off = FIRST_BACK_OFF;
-        loop {
-            let outcome = self.pass().await;
-            // Authorities come to their end by themselves.
-            self.stirred = None;
-            self.go_on().await;
-            let wait = match outcome {
-                Pass::Settled => {
-                    back_off = FIRST_BACK_OFF;
-                    self.parts.source.poll_interval
-                }
-                Pass::Retry => {
-                    let wait = jittered(back_off).min(self.parts.source.poll_interval);
-                    back_off = (back_off * 2).min(LONGEST_BACK_OFF);
-                    wait
-                }
-            };
-            // What is held back may wait for what others write.
-            let held_back = outcome == Pass::Settled && !self.scope.is_empty();
-            let rested = self.rest(Instant::now() + wait, held_back);
-            if shutdown.run_until_cancelled(rested).await.is_none() {
-                return;
-            }
-        }
-    }
-
     /// Waits for the next pass. What others write meanwhile is served at once,
     /// and is a reason for a pass where something is held back.
     async fn rest(&mut self, until: Instant, held_back: bool) {
         loop {
+            self.keep().await;
+            let (news, keep_at) = (self.news(Heard::ALL), self.keep_at());
             tokio::select! {
                 () = moved(self.watch.as_ref()) => return,
-                () = self.parts.sync.notified() => return,
                 () = tokio::time::sleep_until(until) => return,
                 () = self.acknowledgement() => {
                     self.go_on().await;
                     continue;
                 }
-                () = self.parts.written.notified() => {}
+                () = at(keep_at) => continue,
+                () = news => {}
+                () = self.parts.look.notified() => {}
+                () = at(self.parts.shared.then(|| Instant::now() + term::POLL)) => {}
             }
-            // A pass begins with what failed here.
-            if self.refresh().await.is_err() || held_back {
+            let heard = self.hear();
+            if heard.sync {
                 return;
             }
-            self.go_on().await;
+            if heard.sources {
+                self.check_kept().await;
+            }
+            // A pass begins with what failed here.
+            match self.refresh().await {
+                Ok(true) if held_back => return,
+                Ok(true) => self.go_on().await,
+                Ok(false) => {}
+                Err(_) => return,
+            }
         }
     }
 
     /// Does slow work, and serves what others write meanwhile.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
-        let written = Arc::clone(&self.parts.written);
+        let look = Arc::clone(&self.parts.look);
         loop {
+            let news = self.news(Heard::WRITTEN);
             tokio::select! {
                 done = work.as_mut() => return done,
                 () = self.acknowledgement() => {
                     self.go_on().await;
                     continue;
                 }
-                () = written.notified() => {}
+                () = news => {}
+                () = look.notified() => {}
             }
+            self.seen.meshes = self.news.borrow().meshes;
             if let Err(error) = self.refresh().await {
                 let error = crate::telemetry::chain(&error).to_string();
                 tracing::warn!(error, "what was written is not served yet");
@@ -258,6 +276,14 @@ impl Reconciler {
 async fn moved(watch: Option<&Watch>) {
     match watch {
         Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves then; never where there is no such time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

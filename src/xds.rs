@@ -11,6 +11,7 @@ pub mod evidence;
 #[cfg(test)]
 mod fixtures;
 pub mod index;
+mod keep;
 pub mod leaf;
 pub mod metrics;
 pub mod resource;
@@ -27,7 +28,7 @@ use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use evidence::EvidenceBoard;
@@ -63,17 +64,6 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often what is no longer needed is dropped.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How soon a token that another process revoked, or a key that it made, is seen.
-const TOKENS: Duration = Duration::from_secs(5);
-/// How long evidence gathers before it is written.
-const GATHER: Duration = Duration::from_millis(200);
-/// How long what nothing is decided by may wait longer, such as versions.
-const INSIGHT: Duration = Duration::from_secs(5);
-/// How long what somebody waits for gathers before it is written.
-const HURRY: Duration = Duration::from_millis(5);
-/// The longest time between attempts to write it.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-
 /// How leaves are made.
 #[derive(Debug, Clone, Copy)]
 pub struct XdsConfig {
@@ -98,6 +88,10 @@ pub struct Parts {
     pub evidence: Arc<EvidenceBoard>,
     /// Where the evidence is kept.
     pub store: Arc<dyn Store>,
+    /// Whether other replicas may share the store.
+    pub shared: bool,
+    /// Asks for what others wrote to be served.
+    pub look: Arc<Notify>,
     /// How leaves are made.
     pub config: XdsConfig,
     /// What is counted.
@@ -128,6 +122,8 @@ pub async fn serve(
         vault,
         evidence,
         store,
+        shared,
+        look,
         config,
         metrics,
     } = parts;
@@ -170,14 +166,23 @@ pub async fn serve(
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
+    let keeper = keep::Keeper {
+        evidence: &evidence,
+        store: &*store,
+        shared: shared.then(|| keep::Shared {
+            index: &index,
+            look: &look,
+        }),
+    };
     let result = tokio::select! {
         result = server => result.map_err(ServeError::from),
         () = drained => Ok(()),
         never = follow(&index) => match never {},
         never = sweep(&leaves, &evidence) => match never {},
         never = forget_gone(state, &index, &evidence) => match never {},
-        never = refresh_tokens(&tokens, &*store, &vault) => match never {},
-        never = keep_evidence(&evidence, &*store) => match never {},
+        never = keep::tokens(&tokens, &*store, &vault) => match never {},
+        never = keeper.evidence() => match never {},
+        never = keeper.exchange() => match never {},
     };
     if let Err(error) = evidence.flush(&*store).await {
         tracing::error!(
@@ -212,70 +217,6 @@ async fn forget_gone(mut state: Watch, index: &Index, evidence: &EvidenceBoard) 
         evidence.forget_gone(|dataplane| index.knows(dataplane));
         if state.changed().await.is_err() {
             return std::future::pending().await;
-        }
-    }
-}
-
-async fn refresh_tokens(tokens: &Keyring, store: &dyn Store, vault: &Vault) -> Never {
-    let mut failing = false;
-    loop {
-        tokio::time::sleep(TOKENS).await;
-        let result = tokens.refresh(store, vault).await;
-        if let Err(error) = &result
-            && !failing
-        {
-            tracing::warn!(
-                error = %crate::telemetry::chain(error),
-                "what other processes did to tokens is not seen; trying again"
-            );
-        }
-        failing = result.is_err();
-    }
-}
-
-async fn keep_evidence(evidence: &EvidenceBoard, store: &dyn Store) -> Never {
-    let mut changes = evidence.subscribe();
-    changes.mark_changed();
-    let mut pause = GATHER;
-    let mut all_at = Instant::now() + INSIGHT;
-    loop {
-        if pause == GATHER {
-            tokio::select! {
-                result = changes.changed() => if result.is_err() {
-                    return std::future::pending().await;
-                },
-                () = tokio::time::sleep_until(all_at) => {}
-            }
-        }
-        if pause == GATHER {
-            tokio::select! {
-                () = tokio::time::sleep(GATHER) => {}
-                () = evidence.hurried() => tokio::time::sleep(HURRY).await,
-            }
-        } else {
-            tokio::time::sleep(pause).await;
-        }
-        changes.mark_unchanged();
-        let is_all = Instant::now() >= all_at;
-        let flushed = if is_all {
-            evidence.flush(store).await
-        } else {
-            evidence.flush_evidence(store).await
-        };
-        match flushed {
-            Ok(()) => pause = GATHER,
-            Err(error) => {
-                pause = (pause * 2).min(LONGEST_RETRY);
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    retry_milliseconds = pause.as_millis(),
-                    "evidence was not written"
-                );
-                continue;
-            }
-        }
-        if is_all {
-            all_at = Instant::now() + INSIGHT;
         }
     }
 }

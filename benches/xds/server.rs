@@ -61,6 +61,8 @@ impl Server {
             vault,
             evidence: Arc::new(EvidenceBoard::default()),
             store: Arc::clone(&store),
+            shared: false,
+            look: Arc::default(),
             config: XdsConfig {
                 issuing: windlass::ca::Issuing::default(),
                 leaf_key: LeafKey::EcP256,

@@ -10,6 +10,7 @@ use super::ApiContext;
 use super::error::ApiError;
 use super::guard::Connection;
 use super::insight::Insight;
+use super::replicas::{ReplicaStatus, StoreStatus};
 use super::transition::TransitionStatus;
 use crate::clock;
 use crate::model::{
@@ -18,6 +19,7 @@ use crate::model::{
 };
 use crate::plan::Circumstances;
 use crate::reconcile::report::{Condition, SourceReport};
+use crate::telemetry;
 
 /// The answer of `GET /status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,12 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// The meshes, in the order of their names.
     pub meshes: Vec<MeshStatus>,
+    /// The replicas of the control plane, in the order of their names.
+    #[serde(default)]
+    pub replicas: Vec<ReplicaStatus>,
+    /// Whether the store answers the replica that says this.
+    #[serde(default)]
+    pub store: StoreStatus,
 }
 
 /// How a source stands.
@@ -129,9 +137,12 @@ async fn status(State(ctx): State<ApiContext>) -> Json<Status> {
             .values()
             .filter_map(|state| Some(MeshStatus::of(state, state.mesh()?, &reports, given)))
             .collect(),
+        replicas: ReplicaStatus::all(&ctx),
+        store: StoreStatus::of(&ctx),
     })
 }
 
+/// Reaches the replica that reconciles, wherever it is asked.
 async fn sync(
     State(ctx): State<ApiContext>,
     Extension(connection): Extension<Connection>,
@@ -143,7 +154,11 @@ async fn sync(
             "From other machines the API is read-only",
         ));
     }
-    ctx.sync.notify_one();
+    ctx.store.ask_for_sync().await.map_err(|error| {
+        let details = telemetry::chain(&error).to_string();
+        let title = "Could not start a reconcile";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, title, &details)
+    })?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -1,13 +1,13 @@
 //! The way of a call to the store: plan, apply, and wait until it is served.
 //!
-//! Calls take turns, so they meet with nobody but the reconciler. It alone
-//! publishes; it is told of every write.
+//! Calls take turns, so they meet with nobody but the reconciler and other
+//! replicas. Who publishes is told by the store of every write.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::info;
 
@@ -48,8 +48,6 @@ pub struct WriterParts {
     pub serving: state::Watch,
     /// What proxies have acknowledged.
     pub evidence: EvidenceSource,
-    /// Tells the reconciler that something was written.
-    pub written: Arc<Notify>,
     /// How long leaves live: no authority may end before.
     pub issuing: Issuing,
 }
@@ -155,7 +153,6 @@ impl Writer {
                     other => return Err(other),
                 },
             };
-            self.parts.written.notify_one();
             let generation = written.generation;
             info!(resource = %call.resource, %generation, steps = plan.steps.len(), "a call of the API was applied");
             let done = if mesh.resources.contains_key(&call.resource) {

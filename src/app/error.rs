@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::model::InvalidName;
+use crate::replicas::NameTaken;
 use crate::source::decryption::IdentityError;
 use crate::store::StoreError;
 use crate::store::encryption::VaultError;
@@ -55,6 +56,9 @@ pub enum AppError {
     /// The namespace of the control plane has no good name.
     #[error("invalid configuration: store.kubernetes.namespace")]
     Namespace(#[source] InvalidName),
+    /// Another replica has the name of this one.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
     /// The keys that sign tokens cannot be had.
     #[error("failed to load the token signing keys")]
     Tokens(#[source] KeyringError),

@@ -45,7 +45,13 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
 async fn serve(config: config::Config, terminal: &mut Terminal) -> Result<Outcome, CliError> {
     let mut terminate = stop_signal(SignalKind::terminate())?;
     let mut interrupt = stop_signal(SignalKind::interrupt())?;
-    let app = App::start(config).await.map_err(|error| {
+    let starting = tokio::select! {
+        started = App::start(config) => started,
+        // It may wait for its store.
+        _ = terminate.recv() => return Ok(Outcome::Done),
+        _ = interrupt.recv() => return Ok(Outcome::Done),
+    };
+    let app = starting.map_err(|error| {
         let hint = error.hint();
         let error = CliError::new(ErrorKind::Config, error);
         hint.into_iter().fold(error, CliError::hint)

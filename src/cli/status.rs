@@ -35,6 +35,7 @@ fn render(status: &Status) -> Result<String, fmt::Error> {
     for source in &status.sources {
         write_source(&mut out, source)?;
     }
+    write_replicas(&mut out, status)?;
     if status.meshes.is_empty() {
         out.push_str("no meshes\n");
         return Ok(out);
@@ -66,6 +67,32 @@ fn render(status: &Status) -> Result<String, fmt::Error> {
         }
     }
     Ok(out)
+}
+
+/// Who serves, where that is more than one, and whether the store is away.
+fn write_replicas(out: &mut String, status: &Status) -> fmt::Result {
+    let store = &status.store;
+    if let Some(since) = store.lost_since {
+        let message = store.message.as_deref().unwrap_or_default();
+        writeln!(
+            out,
+            "the store does not answer since {since}: {}; what was known then is shown\n",
+            printable(message)
+        )?;
+    }
+    if status.replicas.len() > 1 {
+        for replica in &status.replicas {
+            let name = printable(&replica.name);
+            write!(out, "replica {name}: ")?;
+            match replica.silent_since {
+                Some(since) => writeln!(out, "silent since {since}")?,
+                None if replica.leads => writeln!(out, "reconciles and serves")?,
+                None => writeln!(out, "serves")?,
+            }
+        }
+        out.push('\n');
+    }
+    Ok(())
 }
 
 fn write_source(out: &mut String, source: &SourceStatus) -> fmt::Result {

@@ -94,7 +94,7 @@ keys! {
     GENERAL_ADVERTISED_HOSTNAME = "general.advertisedHostname", None, Some("KUMA_GENERAL_ADVERTISED_HOSTNAME"),
         "The host name or address under which other machines reach this control plane.";
     GENERAL_INSTANCE_ID = "general.instanceId", None, None,
-        "The name of this instance of the control plane, which dataplanes are shown with; the host's name where not set.";
+        "The name of this instance of the control plane, which dataplanes are shown with; the host's name where not set. Replicas that share a store have different ones.";
     API_INTERFACE = "api.interface", Some("127.0.0.1"), None,
         "The address that the HTTP API listens on.";
     API_PORT = "api.port", Some("5681"), None,

@@ -1,5 +1,9 @@
 //! Evidence: what each proxy has acknowledged over xDS.
 
+mod together;
+
+pub use together::{combine, together};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +25,14 @@ pub struct ProxyEvidence {
     /// Which instance of the control plane it is connected to, or was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<Arc<str>>,
+    /// Tells the times apart that the proxy came to that replica, from its first
+    /// stream there to the end of its last: rises with each.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub visit: u64,
+    /// By replica, up to which visit all is taken over in this that it knew of
+    /// the proxy when that had left it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub follows: BTreeMap<Arc<str>, u64>,
     /// When the token ends with which it connected last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_at: Option<Timestamp>,
@@ -77,6 +89,14 @@ pub struct ProxyEvidence {
     pub versions: BTreeMap<String, String>,
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn is_unmarked(marks: &Marks) -> bool {
     *marks == Marks::default()
 }
@@ -111,6 +131,20 @@ impl ProxyEvidence {
         known.is_some_and(|known| known.mark >= mark)
     }
 
+    /// The name of the replica whose record it is; empty for one that has none.
+    #[must_use]
+    pub fn recorded_by(&self) -> &str {
+        self.replica.as_deref().unwrap_or_default()
+    }
+
+    /// Whether all that `other` says is taken over in this, but for what the
+    /// proxy may hold.
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
+        let taken_over = self.follows.get(other.recorded_by());
+        other.connected_since.is_none() && taken_over.is_some_and(|visit| *visit >= other.visit)
+    }
+
     /// The evidence of a proxy that has acknowledged nothing.
     #[must_use]
     pub fn none(dataplane: DataplaneId, now: Timestamp) -> Self {
@@ -118,6 +152,8 @@ impl ProxyEvidence {
             dataplane,
             connected_since: None,
             replica: None,
+            visit: 0,
+            follows: BTreeMap::new(),
             token_expires_at: None,
             seen: now,
             bundle: None,
@@ -137,85 +173,6 @@ impl ProxyEvidence {
             versions: BTreeMap::new(),
         }
     }
-}
-
-/// What all replicas together know of every proxy, out of what each of them knows.
-#[must_use]
-pub fn combine(records: impl IntoIterator<Item = Arc<ProxyEvidence>>) -> Evidence {
-    let mut by_proxy: BTreeMap<DataplaneId, Vec<Arc<ProxyEvidence>>> = BTreeMap::new();
-    for record in records {
-        by_proxy
-            .entry(record.dataplane.clone())
-            .or_default()
-            .push(record);
-    }
-    by_proxy
-        .into_iter()
-        .map(|(id, records)| match <[_; 1]>::try_from(records) {
-            Ok([one]) => (id, one),
-            Err(several) => (id, Arc::new(combined(&several))),
-        })
-        .collect()
-}
-
-/// What several replicas know of one proxy, of which there is one at least.
-///
-/// Whoever has it connected took over what others knew when it came, so only
-/// those count for what it uses; where several have, it uses what each gave it.
-/// What it may hold or have rejected unheard counts from all.
-fn combined(records: &[Arc<ProxyEvidence>]) -> ProxyEvidence {
-    let connected: Vec<_> = records
-        .iter()
-        .filter(|it| it.connected_since.is_some())
-        .collect();
-    // `None` is the least, so one that is connected comes last.
-    let last = records
-        .iter()
-        .reduce(|one, other| {
-            let age = |it: &ProxyEvidence| (it.connected_since, it.seen);
-            if age(one) > age(other) { one } else { other }
-        })
-        .unwrap_or(&records[0]);
-    let mut whole = ProxyEvidence::clone(last);
-    whole.held_until = records.iter().map(|it| it.held_until).max().flatten();
-    whole.leaf_not_after = records.iter().map(|it| it.leaf_not_after).max().flatten();
-    if connected.len() < 2 {
-        return whole;
-    }
-    for one in &connected {
-        whole.asks.extend(&one.asks);
-        whole.doubted.extend(one.doubted.iter().cloned());
-        whole.refused.extend(one.refused.iter().cloned());
-        for (secret, versions) in &one.rejected {
-            let known = whole.rejected.entry(secret.clone()).or_default();
-            for version in versions {
-                if !known.contains(version) {
-                    known.push(*version);
-                }
-            }
-        }
-        whole.drain_seconds = whole.drain_seconds.max(one.drain_seconds);
-    }
-    for part in Part::ALL {
-        *whole.offered.of_mut(part) = connected
-            .iter()
-            .map(|it| it.offered.of(part))
-            .min()
-            .unwrap_or_default();
-        let asking = connected.iter().filter(|it| it.asks.contains(&part));
-        let marks = asking.map(|it| it.acknowledged.get(&part).copied());
-        // `None` is the least: one of them has proven nothing.
-        match marks.min_by_key(|it| it.map(|it| (it.mark, it.at))) {
-            Some(Some(proven)) => drop(whole.acknowledged.insert(part, proven)),
-            Some(None) => drop(whole.acknowledged.remove(&part)),
-            None => {}
-        }
-    }
-    whole.last_nack = connected
-        .iter()
-        .filter_map(|it| it.last_nack.clone())
-        .max_by_key(|nack| nack.at);
-    whole
 }
 
 /// What every known proxy has acknowledged. Cheap to copy.

@@ -1,8 +1,13 @@
 //! What has happened: the audit history and the state of the sources.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, MeshName, Part, Phase, ResourceName, Revision, SourceName, Timestamp};
+use super::{
+    Condition, Diagnostic, HumanDuration, MeshName, Part, Phase, ResourceName, Revision,
+    SourceName, Timestamp,
+};
 
 /// The most proxies that [`HistoryEntry::shortened`] keeps of one list.
 const FEW: usize = 5;
@@ -147,11 +152,39 @@ pub struct SourceStatus {
     pub source: SourceName,
     /// The last revision that was accepted and written.
     pub applied: Option<Revision>,
+    /// How it stands, by the replica that reconciles: what the others show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Box<Standing>>,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// The branch; empty until it is known.
+    pub branch: String,
+    /// The revision that was looked at last.
+    pub attempted: Option<Revision>,
+    /// How it stands now.
+    pub conditions: Vec<Condition>,
+    /// What is wrong with the attempted revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// How each mesh stands that is not simply as the revision wants it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meshes: BTreeMap<MeshName, Vec<Condition>>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_of_a_source_of_an_earlier_version_still_reads() {
+        let status: SourceStatus =
+            serde_json::from_str(r#"{"source": "default", "applied": null}"#).unwrap();
+        assert_eq!((status.applied, status.standing), (None, None));
+    }
 
     #[test]
     fn an_entry_of_an_earlier_version_still_reads() {

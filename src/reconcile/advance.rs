@@ -27,7 +27,7 @@ impl Reconciler {
     /// Resolves when a transition may go on; never while none runs.
     pub(super) fn acknowledgement(&self) -> impl Future<Output = ()> + Send + use<> {
         let runs = |mesh: &Arc<MeshState>| mesh.progress.transition.is_some();
-        let any = self.current.meshes.values().any(runs);
+        let any = self.follower.current().meshes.values().any(runs);
         let mut acknowledged = self.acknowledged.clone();
         async move {
             if !any {
@@ -76,7 +76,7 @@ impl Reconciler {
             let was_written = stirred.is_none_or(|stirred| stirred.contains(&mesh.name));
             was_written || mesh.progress.transition.is_some()
         };
-        let meshes = self.current.meshes.values().filter(concerns);
+        let meshes = self.follower.current().meshes.values().filter(concerns);
         let plans: Vec<(MeshPlan, Arc<MeshState>)> = meshes
             .filter_map(|mesh| Some((plan::advance(mesh, given)?, Arc::clone(mesh))))
             .collect();
@@ -91,9 +91,12 @@ impl Reconciler {
             .evidence
             .flush_evidence(&*self.parts.store)
             .await?;
-        let mut current = Current::clone(&self.current);
+        let mut current = Current::clone(self.follower.current());
         let (mut written, mut outdated) = (false, false);
         for (plan, mesh) in plans.iter().filter(due) {
+            if self.check_term().is_err() {
+                break;
+            }
             let desired = self.on_behalf_of(mesh);
             match self
                 .parts
@@ -115,7 +118,7 @@ impl Reconciler {
                 }
             }
         }
-        self.serve(Arc::new(current)).await;
+        self.follower.serve(Arc::new(current)).await;
         if outdated {
             self.refresh().await?;
             self.report_transitions(given);
@@ -145,7 +148,7 @@ impl Reconciler {
     }
 
     fn report_transitions(&mut self, given: Circumstances<'_>) {
-        let meshes = self.current.meshes.values();
+        let meshes = self.follower.current().meshes.values();
         let running: Vec<report::Running> = meshes
             .filter_map(|mesh| report::Running::of(mesh, given))
             .collect();

@@ -14,14 +14,13 @@ use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::clock;
 use crate::model::{
     Authority, AuthorityState, Current, Desired, Diagnostic, Evidence, MeshName, MeshState,
-    Revision, SourceStatus,
+    Revision,
 };
 use crate::outlook;
 use crate::plan::{self, Action, AuthorityRef, Circumstances, MeshPlan, Plan};
 use crate::source::{Head, Repository};
-use crate::state;
+use crate::store::WriteError;
 use crate::store::admission::Refusal;
-use crate::store::{StoreError, WriteError};
 use crate::telemetry::ReconcileResult;
 
 /// How often a mesh is planned again when others write it at the same time.
@@ -32,7 +31,13 @@ impl Reconciler {
     #[instrument(skip_all, fields(source = %self.parts.name))]
     pub async fn pass(&mut self) -> Pass {
         let started = Instant::now();
-        let result = self.try_pass().await;
+        let mut result = self.try_pass().await;
+        for _ in 0..MAX_CONFLICTS {
+            if !matches!(result, Err(Failure::Superseded)) {
+                break;
+            }
+            result = self.try_pass().await;
+        }
         let outcome = match &result {
             Ok(Done::Nothing) => ReconcileResult::Unchanged,
             Ok(Done::Applied) => ReconcileResult::Applied,
@@ -41,7 +46,8 @@ impl Reconciler {
         };
         self.parts.metrics.reconciled(outcome, started.elapsed());
         match result {
-            Ok(_) => Pass::Settled,
+            // Who does tells how it goes.
+            Ok(_) | Err(Failure::NotLeading) => Pass::Settled,
             Err(failure) => {
                 self.report_failure(&failure);
                 Pass::Retry
@@ -50,6 +56,7 @@ impl Reconciler {
     }
 
     async fn try_pass(&mut self) -> Result<Done, Failure> {
+        self.hear();
         self.refresh().await?;
         let head = self.fetch().await?;
         let revision = match head {
@@ -58,6 +65,7 @@ impl Reconciler {
         };
         let now = clock::now();
         let touched = self.gather(revision.clone()).await?;
+        self.check_term()?;
         match touched {
             None if self.scope.is_empty() => return Ok(Done::Nothing),
             None => {}
@@ -68,40 +76,31 @@ impl Reconciler {
         debug!(%revision, "reconciling");
         let verdict = self.reconcile_loaded(&revision).await?;
         if verdict.ca_change_forbidden.is_empty() {
-            return Ok(self.conclude(&revision, verdict).await?);
+            return self.conclude(&revision, verdict).await;
         }
         // The documented way of changing a CA is three commits; they may have come at once.
         let verdict = self.catch_up(&revision, verdict).await?;
-        Ok(self.conclude(&revision, verdict).await?)
+        self.conclude(&revision, verdict).await
     }
 
-    /// Takes in what others wrote to the store.
-    pub(super) async fn refresh(&mut self) -> Result<(), Failure> {
-        let generation = self.parts.store.generation().await?;
-        if generation == self.current.generation {
-            if self.unusable {
-                self.serve(Arc::clone(&self.current)).await;
-            }
-            return Ok(());
-        }
-        let changes = self
-            .parts
-            .store
-            .changes_since(self.current.generation)
-            .await?;
-        let gone = self
-            .current
-            .meshes
-            .keys()
-            .filter(|name| !changes.existing.contains(name));
-        let written = changes.meshes.iter().map(|mesh| &mesh.name);
-        let touched: BTreeSet<MeshName> = gone.chain(written).cloned().collect();
-        let current = Arc::new(state::merge(&self.current, &changes));
+    /// Takes in what others wrote to the store, and returns whether they did.
+    pub(super) async fn refresh(&mut self) -> Result<bool, Failure> {
+        let Some(touched) = self.follower.refresh().await? else {
+            return Ok(false);
+        };
         if let Some(stirred) = &mut self.stirred {
             stirred.extend(touched.iter().cloned());
         }
         self.scope.add(touched);
-        self.serve(current).await;
+        Ok(true)
+    }
+
+    /// Fails where another replica may reconcile by now. What is not written by
+    /// then it is to write, who may have seen a later revision.
+    pub(super) fn check_term(&self) -> Result<(), Failure> {
+        if self.ended.is_cancelled() {
+            return Err(Failure::NotLeading);
+        }
         Ok(())
     }
 
@@ -181,6 +180,10 @@ impl Reconciler {
             }
             self.scope = Scope::Meshes(conflicts);
             self.refresh().await?;
+            // Who wrote may be the one that leads now, from a later revision.
+            if self.parts.shared && self.fetch().await? != Head::Commit(revision.clone()) {
+                return Err(Failure::Superseded);
+            }
         }
         Err(Failure::Contended)
     }
@@ -196,7 +199,7 @@ impl Reconciler {
             issuing: self.parts.issuing,
             now: clock::now(),
         };
-        plan::plan_within(scope, &self.current, desired, given)
+        plan::plan_within(scope, self.follower.current(), desired, given)
     }
 
     /// Applies every mesh that is not blocked, and returns those that someone
@@ -225,13 +228,17 @@ impl Reconciler {
                 .map(|m| &m.mesh),
         );
         let evidence = self.parts.evidence.snapshot();
-        let mut current = Current::clone(&self.current);
+        let mut current = Current::clone(self.follower.current());
         let mut conflicts = BTreeSet::new();
         let mut failure = None;
         for mesh in &plan.meshes {
             if mesh.is_blocked() {
                 verdict.block(mesh);
                 continue;
+            }
+            if let Err(ended) = self.check_term() {
+                failure = Some(ended);
+                break;
             }
             match self
                 .parts
@@ -260,31 +267,19 @@ impl Reconciler {
             }
         }
         if !verdict.applied.is_empty() {
-            self.serve(Arc::new(current)).await;
+            self.follower.serve(Arc::new(current)).await;
         }
         failure.map_or(Ok(conflicts), Err)
     }
 
-    /// Serves a new current state.
-    pub(super) async fn serve(&mut self, current: Arc<Current>) {
-        self.current = Arc::clone(&current);
-        self.unusable = !self.parts.publisher.publish(current).await;
-    }
-
     /// Says how the pass ended, and remembers it.
-    async fn conclude(
-        &mut self,
-        revision: &Revision,
-        verdict: Verdict,
-    ) -> Result<Done, StoreError> {
+    async fn conclude(&mut self, revision: &Revision, verdict: Verdict) -> Result<Done, Failure> {
         let now = clock::now();
+        self.check_term()?;
         let complete = verdict.is_complete();
         if complete && self.applied.as_ref() != Some(revision) {
-            let applied = Some(revision.clone());
-            let status = SourceStatus {
-                source: self.parts.name.clone(),
-                applied,
-            };
+            let mut status = self.reporter.status(&Some(revision.clone()));
+            status.standing = status.standing.filter(|_| self.parts.shared);
             self.parts.store.put_source_status(&status).await?;
             self.applied = Some(revision.clone());
             self.parts.metrics.source_applied(&self.parts.name, now);
@@ -300,7 +295,7 @@ impl Reconciler {
         } else {
             Done::Applied
         };
-        let mut meshes = self.current.meshes.values();
+        let mut meshes = self.follower.current().meshes.values();
         let goes_on = meshes.any(|mesh| mesh.progress.transition.is_some());
         self.reporter
             .update(now, |report| report.conclude(revision, verdict, goes_on));

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::verdict::Verdict;
 use crate::config::SourceConfig;
-use crate::model::{Diagnostic, MeshName, MeshState, Revision, SourceName, Timestamp};
+use crate::model::{
+    Diagnostic, MeshName, MeshState, Revision, SourceName, SourceStatus, Standing, Timestamp,
+};
 use crate::outlook::Outlook;
 use crate::plan::Circumstances;
 use crate::source::redact_url;
+
+pub use crate::model::{Condition, ConditionStatus, ConditionType};
 
 /// How a source stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,46 +38,6 @@ pub struct SourceReport {
     pub diagnostics: Vec<Diagnostic>,
     /// How each mesh stands that is not simply as the revision wants it.
     pub meshes: BTreeMap<MeshName, Vec<Condition>>,
-}
-
-/// One condition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// Which one.
-    pub r#type: ConditionType,
-    /// Whether it holds.
-    pub status: ConditionStatus,
-    /// Why, as one word in PascalCase, such as `ReconciliationSucceeded`.
-    pub reason: String,
-    /// Why, in a sentence.
-    pub message: String,
-    /// Since when.
-    pub last_transition_time: Timestamp,
-}
-
-/// The condition types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ConditionType {
-    /// The attempted revision is what is stored.
-    Ready,
-    /// Something is under way.
-    Reconciling,
-    /// Nothing moves until someone acts.
-    Stalled,
-    /// The source answers.
-    Healthy,
-}
-
-/// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConditionStatus {
-    /// It does.
-    True,
-    /// It does not.
-    False,
-    /// Not known yet.
-    Unknown,
 }
 
 /// Sees every report that is published.
@@ -185,6 +148,52 @@ impl Reporter {
         &self.report.diagnostics
     }
 
+    /// What the other replicas are to show.
+    pub(super) fn status(&self, applied: &Option<Revision>) -> SourceStatus {
+        let report = &self.report;
+        let standing = Standing {
+            branch: report.branch.clone(),
+            attempted: report.attempted.clone(),
+            conditions: report.conditions.clone(),
+            diagnostics: report.diagnostics.clone(),
+            meshes: report.meshes.clone(),
+        };
+        SourceStatus {
+            source: report.name.clone(),
+            applied: applied.clone(),
+            standing: Some(Box::new(standing)),
+        }
+    }
+
+    /// Shows what the replica that reconciles says.
+    pub(super) fn show(&mut self, status: &SourceStatus) {
+        let before = self.report.clone();
+        let report = &mut self.report;
+        report.applied.clone_from(&status.applied);
+        if let Some(standing) = &status.standing {
+            let Standing {
+                branch,
+                attempted,
+                conditions,
+                diagnostics,
+                meshes,
+            } = Standing::clone(standing);
+            report.branch = branch;
+            report.attempted = attempted;
+            report.conditions = conditions;
+            report.diagnostics = diagnostics;
+            report.meshes = meshes;
+        }
+        if self.report != before {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let reports = Arc::new(vec![self.report.clone()]);
+        self.sender.send_replace(reports);
+    }
+
     /// Changes the report and publishes it where it is another one then.
     pub(super) fn update(&mut self, now: Timestamp, change: impl FnOnce(&mut Draft<'_>)) {
         let before = self.report.clone();
@@ -193,8 +202,7 @@ impl Reporter {
             now,
         });
         if self.report != before {
-            self.sender
-                .send_replace(Arc::new(vec![self.report.clone()]));
+            self.publish();
         }
     }
 }

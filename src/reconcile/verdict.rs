@@ -59,6 +59,10 @@ pub(super) enum Failure {
     Store(#[from] StoreError),
     #[error("others keep writing the same meshes")]
     Contended,
+    #[error("another replica reconciles now")]
+    NotLeading,
+    #[error("the branch has moved on meanwhile")]
+    Superseded,
     #[error("reading the source was interrupted")]
     Interrupted,
 }
@@ -68,7 +72,8 @@ impl Failure {
         match self {
             Self::Source(_) => "SourceUnavailable",
             Self::Store(_) => "StoreUnavailable",
-            Self::Contended => "Contended",
+            Self::Contended | Self::Superseded => "Contended",
+            Self::NotLeading => "NotLeading",
             Self::Interrupted => "Interrupted",
         }
     }

@@ -61,7 +61,20 @@ impl PostgresStore {
     /// Fails where the server cannot be reached in the mode that is set, and
     /// where the database is another program's or a newer version's.
     pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
-        let store = Self::connect(config, Access::Write).await?;
+        Self::open_within(config, config.connection_timeout).await
+    }
+
+    /// The same of a server that may take so long to be there: it may be started
+    /// at the same time. One that refuses is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`PostgresStore::open`] does.
+    pub async fn open_within(
+        config: &PostgresConfig,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
+        let store = Self::connect(config, Access::Write, patience).await?;
         if config.is_exposed() {
             tracing::warn!(
                 store = %store.place(),
@@ -82,12 +95,16 @@ impl PostgresStore {
     /// Fails as [`PostgresStore::open`] does, and where there is no store or an
     /// older version's.
     pub async fn open_for_reading(config: &PostgresConfig) -> Result<Self, StoreError> {
-        Self::connect(config, Access::Read).await
+        Self::connect(config, Access::Read, config.connection_timeout).await
     }
 
-    async fn connect(config: &PostgresConfig, access: Access) -> Result<Self, StoreError> {
+    async fn connect(
+        config: &PostgresConfig,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
         let connector = Connector::new(config, access)?;
-        connector.prepare().await?;
+        connector.prepare(patience).await?;
         Ok(Self {
             pool: connector.pool("windlass", config.max_open_connections),
             connector,

@@ -63,6 +63,10 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     generation: Gauge<u64, AtomicU64>,
     last_applied: Family<SourceLabels, Gauge>,
+    store_up: Gauge,
+    store_unreachable: Gauge<f64, AtomicU64>,
+    leader: Gauge,
+    replicas: Gauge,
     meshes: Meshes,
     /// Held while the families that follow the state are made anew and read.
     scrape: Mutex<()>,
@@ -85,6 +89,10 @@ impl Metrics {
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             generation: Gauge::default(),
             last_applied: Family::default(),
+            store_up: Gauge::default(),
+            store_unreachable: Gauge::default(),
+            leader: Gauge::default(),
+            replicas: Gauge::default(),
             meshes: Meshes::default(),
             scrape: Mutex::new(()),
         };
@@ -110,6 +118,27 @@ impl Metrics {
             "The store's generation, which rises on every write",
             metrics.generation.clone(),
         );
+        registry.register(
+            "store_up",
+            "1 while the store answers this replica",
+            metrics.store_up.clone(),
+        );
+        registry.register_with_unit(
+            "store_unreachable",
+            "For how long the store has not answered; 0 while it does",
+            Unit::Seconds,
+            metrics.store_unreachable.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this replica is the one that reconciles",
+            metrics.leader.clone(),
+        );
+        registry.register(
+            "replicas",
+            "Replicas of the control plane that live, as this one sees it",
+            metrics.replicas.clone(),
+        );
         registry.register_with_unit(
             "source_last_applied_timestamp",
             "When a revision of the source was applied last",
@@ -123,6 +152,19 @@ impl Metrics {
     /// Where other parts register their own families, without the prefix `windlass_`.
     pub fn registry_mut(&mut self) -> &mut Registry {
         &mut self.registry
+    }
+
+    /// Notes who serves, and whether this replica reconciles.
+    pub fn replicas(&self, living: usize, leads: bool) {
+        self.replicas.set(i64::try_from(living).unwrap_or(i64::MAX));
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Notes since when the store does not answer, if it does not.
+    pub fn store_lost(&self, since: Option<Timestamp>, now: Timestamp) {
+        self.store_up.set(i64::from(since.is_none()));
+        let lost = since.map_or(Duration::ZERO, |since| now.since(since));
+        self.store_unreachable.set(lost.as_secs_f64());
     }
 
     /// Counts a reconcile.

@@ -1,9 +1,12 @@
 //! What each proxy has acknowledged.
 //!
 //! The [`EvidenceBoard`] owns it: the streams write, the planner and the API
-//! read, and [`EvidenceBoard::flush`] keeps the store's copy.
+//! read, and [`EvidenceBoard::flush`] keeps the store's copy. Where several
+//! replicas share the store, [`EvidenceBoard::pull`] brings what others recorded.
 
 mod connection;
+mod exchange;
+mod others;
 mod record;
 mod streams;
 
@@ -14,12 +17,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use self::connection::Connection;
+use self::others::Others;
 use self::record::Unsaved;
 pub use self::streams::Parts;
 use self::streams::Streams;
 use crate::ca::Issuing;
 use crate::model::{Current, DataplaneId, Evidence, Generation, ProxyEvidence, Timestamp};
-use crate::store::{Store, StoreError};
+use crate::store::{EvidenceChanges, EvidenceMark, Store, StoreError};
 
 /// How long a proxy that came back may take to ask for what it asked for
 /// before; Envoy opens a stream again within 30 seconds.
@@ -32,7 +36,14 @@ pub struct EvidenceBoard {
     replica: Option<Arc<str>>,
     /// How long leaves live at most.
     leaf_lifetime: Duration,
+    /// What this replica knows itself.
     entries: Mutex<BTreeMap<DataplaneId, Entry>>,
+    /// What others know. Locked after the entries, where both are.
+    others: Mutex<Others>,
+    /// What was taken in of others.
+    pulled: tokio::sync::Mutex<EvidenceMark>,
+    /// Held by who writes to the store.
+    writing: tokio::sync::Mutex<()>,
     changes: watch::Sender<u64>,
     /// Wakes who writes to the store: someone waits for it.
     hurry: Notify,
@@ -53,6 +64,8 @@ struct Entry {
     unsaved: Unsaved,
     /// Changes whenever a secret is accepted while another counts as rejected.
     mended: watch::Sender<u64>,
+    /// The visits of the proxy to other replicas that had it when it came here.
+    earlier: BTreeMap<Arc<str>, u64>,
 }
 
 impl Entry {
@@ -63,6 +76,7 @@ impl Entry {
             on_record: None,
             unsaved: Unsaved::Nothing,
             mended: watch::Sender::new(0),
+            earlier: BTreeMap::new(),
         }
     }
 
@@ -84,6 +98,9 @@ impl Default for EvidenceBoard {
             replica: None,
             leaf_lifetime: Issuing::default().leaf_lifetime,
             entries: Mutex::default(),
+            others: Mutex::default(),
+            pulled: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
             hurry: Notify::new(),
             written: watch::Sender::new(0),
@@ -92,31 +109,37 @@ impl Default for EvidenceBoard {
 }
 
 impl EvidenceBoard {
-    /// The board of the instance called `replica`, which starts from what the
-    /// store remembers. Nobody is connected: whoever was when the last
-    /// instance ended has left now, and may hold a leaf that it was given
-    /// just before, of `leaf_lifetime` at most.
+    /// The board of the replica called `replica`, which starts from what the
+    /// store remembers. Nobody is connected to it: whoever was when the last run
+    /// of it ended has left now, and may hold a leaf that it was given just
+    /// before, of `leaf_lifetime` at most. For others it does not speak.
     #[must_use]
     pub fn restore(
-        evidence: Evidence,
+        recorded: EvidenceChanges,
         replica: &str,
         leaf_lifetime: Duration,
         now: Timestamp,
     ) -> Self {
-        let entries = evidence
-            .into_iter()
-            .map(|(id, evidence)| {
-                let mut entry = Entry::new(evidence);
-                if entry.evidence.connected_since.is_some() {
-                    record::orphan(entry.change(Unsaved::Evidence), leaf_lifetime, now);
-                }
-                (id, entry)
-            })
-            .collect();
+        let mut entries = BTreeMap::new();
+        let mut others = Others::default();
+        for evidence in recorded.records {
+            if evidence.recorded_by() != replica {
+                others.put(&evidence);
+                continue;
+            }
+            let id = evidence.dataplane.clone();
+            let mut entry = Entry::new(evidence);
+            if entry.evidence.connected_since.is_some() {
+                record::orphan(entry.change(Unsaved::Evidence), leaf_lifetime, now);
+            }
+            entries.insert(id, entry);
+        }
         Self {
-            replica: Some(replica.into()),
+            replica: (!replica.is_empty()).then(|| replica.into()),
             leaf_lifetime,
             entries: Mutex::new(entries),
+            others: Mutex::new(others),
+            pulled: tokio::sync::Mutex::new(recorded.mark),
             ..Self::default()
         }
     }
@@ -133,21 +156,24 @@ impl EvidenceBoard {
         }
     }
 
-    /// What is known now.
+    /// What is known now, by all replicas.
     #[must_use]
     pub fn snapshot(&self) -> Evidence {
-        self.lock()
+        let entries = self.lock();
+        let mut known = entries
             .iter()
             .map(|(id, entry)| (id.clone(), entry.evidence.clone()))
-            .collect()
+            .collect();
+        self.others().complete(&mut known);
+        known
     }
 
     /// What is known of one proxy now.
     #[must_use]
     pub fn of(&self, dataplane: &DataplaneId) -> Option<Arc<ProxyEvidence>> {
-        self.lock()
-            .get(dataplane)
-            .map(|entry| entry.evidence.clone())
+        let entries = self.lock();
+        let own = entries.get(dataplane).map(|entry| &entry.evidence);
+        self.others().whole(dataplane, own)
     }
 
     /// Changes whenever the evidence does; not for versions alone, by which
@@ -174,11 +200,15 @@ impl EvidenceBoard {
                 entry.change(Unsaved::Insight).token_expires_at = Some(token_expires_at);
             }
             if entry.streams.is_empty() {
+                let others = self.others();
+                let others = others.of(&dataplane);
+                let here = others.iter().filter(|it| it.connected_since.is_some());
+                let visit =
+                    |it: &Arc<ProxyEvidence>| (it.replica.clone().unwrap_or_default(), it.visit);
+                entry.earlier = here.map(visit).collect();
                 let evidence = entry.change(Unsaved::Evidence);
-                evidence.connected_since = Some(now);
-                evidence.left = None;
                 evidence.replica.clone_from(&self.replica);
-                evidence.seen = now;
+                record::arrive(evidence, others, now);
             }
             let shown = entry.streams.begin(&entry.evidence, now);
             (entry.mended.subscribe(), shown)
@@ -193,6 +223,7 @@ impl EvidenceBoard {
     pub fn forget(&self, dataplane: &DataplaneId) {
         {
             let mut entries = self.lock();
+            self.others().retain(|it| it.dataplane != *dataplane);
             let Some(entry) = entries.get_mut(dataplane) else {
                 return;
             };
@@ -204,6 +235,7 @@ impl EvidenceBoard {
                 *evidence = ProxyEvidence {
                     connected_since: evidence.connected_since,
                     replica: evidence.replica.take(),
+                    visit: evidence.visit,
                     token_expires_at: evidence.token_expires_at,
                     ..ProxyEvidence::none(dataplane.clone(), evidence.seen)
                 };
@@ -218,9 +250,10 @@ impl EvidenceBoard {
             let mut entries = self.lock();
             let before = entries.len();
             entries.retain(|id, entry| !entry.streams.is_empty() || exists(id));
-            before - entries.len()
+            let others = self.others().retain(|it| exists(&it.dataplane));
+            others || before != entries.len()
         };
-        if forgotten > 0 {
+        if forgotten {
             self.changed();
         }
     }
@@ -269,6 +302,7 @@ impl EvidenceBoard {
 
     async fn write(&self, least: Unsaved, store: &dyn Store) -> Result<(), StoreError> {
         let mut someone_came = false;
+        let _turn = self.writing.lock().await;
         let unsaved: Vec<Arc<ProxyEvidence>> = self
             .lock()
             .values()
@@ -329,6 +363,10 @@ impl EvidenceBoard {
     fn changed(&self) {
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DataplaneId, Entry>> {

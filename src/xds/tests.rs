@@ -1,7 +1,18 @@
+use super::keep::{GATHER, HURRY, INSIGHT, Keeper};
 use super::*;
+use tokio::time::Instant;
+
 use crate::store::memory::MemoryStore;
 use crate::xds::fixtures::{at, bundle, dataplane, store_of_web};
 use crate::xds::resource::{Resource, ResourceType};
+
+fn keeper<'a>(evidence: &'a EvidenceBoard, store: &'a MemoryStore) -> Keeper<'a> {
+    Keeper {
+        evidence,
+        store,
+        shared: None,
+    }
+}
 
 /// How long it takes until the store has what is asked for.
 async fn until(
@@ -51,9 +62,10 @@ async fn evidence_is_written_soon_and_versions_alone_within_seconds() {
         stream.acknowledged(ResourceType::Listener, "2", at(5));
         assert!(until(&store, |proxy| proxy.last_nack.is_none()).await < 2 * GATHER);
     };
+    let keeper = keeper(&board, &store);
     tokio::select! {
         () = work => {}
-        never = keep_evidence(&board, &store) => match never {},
+        never = keeper.evidence() => match never {},
     }
 }
 
@@ -77,8 +89,9 @@ async fn who_waits_for_the_record_does_not_wait_for_the_gathering() {
         let stored = store.evidence().await.unwrap();
         assert!(stored[&dataplane("web")].connected_since.is_some());
     };
+    let keeper = keeper(&board, &store);
     tokio::select! {
         () = work => {}
-        never = keep_evidence(&board, &store) => match never {},
+        never = keeper.evidence() => match never {},
     }
 }

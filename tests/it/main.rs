@@ -24,6 +24,7 @@ mod postgres;
 mod purity;
 mod reconcile;
 mod rekey;
+mod replicas;
 mod rotation;
 mod sds;
 mod seal;

@@ -4,7 +4,7 @@
 mod acceptance;
 mod identity;
 pub(crate) mod network;
-mod policy;
+pub(crate) mod policy;
 mod rejection;
 mod sent;
 mod stopping;

@@ -1,13 +1,13 @@
 //! The CA of a mesh changes under load: real Envoys, many new connections a
 //! second and some long-lived ones.
 
-mod crashes;
+pub(crate) mod crashes;
 mod disable_first;
 mod joining;
 mod load;
 mod rejects;
 mod reverts;
-mod rolling;
+pub(crate) mod rolling;
 mod stage;
 mod stalls;
 mod unusable;

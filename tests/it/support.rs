@@ -4,6 +4,8 @@
 //! Everything listens on ephemeral loopback ports and lives in a folder of its
 //! own, so tests run side by side. Processes end with the value that owns them.
 
+pub(crate) mod balancer;
+pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod dp_run;
 pub(crate) mod dying;
@@ -19,6 +21,7 @@ pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
+pub(crate) use cluster::Cluster;
 pub(crate) use daemon::Daemon;
 pub(crate) use dp_run::DpRun;
 pub(crate) use envoy::Envoy;

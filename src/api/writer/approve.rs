@@ -96,7 +96,6 @@ impl Writer {
                 }
                 Err(WriteError::Store(source)) => return Err(NotWritten::Store(source).into()),
             };
-            self.parts.written.notify_one();
             let generation = written.generation;
             info!(%mesh, %generation, dataplanes = names.len(), "a transition goes on without dataplanes");
             return Ok((held, generation));

@@ -12,6 +12,7 @@ use super::settings::{Password, PostgresConfig};
 use super::{LOCK_CLASS, jittered, place};
 use crate::store::StoreError;
 use crate::store::place::Place;
+use crate::telemetry;
 
 /// The schemas, oldest first. `windlass_schema` counts those that are in place.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_first.sql")];
@@ -126,9 +127,11 @@ impl Connector {
 
     /// Checks whose database it is, and brings its schema up to date where it
     /// may. A server that starts is waited for.
-    pub(super) async fn prepare(&self) -> Result<(), StoreError> {
+    pub(super) async fn prepare(&self, patience: Duration) -> Result<(), StoreError> {
         let action = "open the database";
-        let until = Instant::now() + self.config.connection_timeout;
+        let until = Instant::now() + patience;
+        let (mut wait, longest) = (Duration::from_millis(200), Duration::from_secs(2));
+        let mut is_told = false;
         let mut connection = loop {
             let error = match self.connect("windlass start").await {
                 Ok(connection) => break connection,
@@ -137,7 +140,13 @@ impl Connector {
             if !passes(&error) || Instant::now() >= until {
                 return Err(self.place.failed(action, error));
             }
-            tokio::time::sleep(jittered(Duration::from_millis(200))).await;
+            if !std::mem::replace(&mut is_told, true) {
+                let error = telemetry::chain(&self.place.failed(action, error)).to_string();
+                let seconds = patience.as_secs();
+                tracing::warn!(error, "waiting up to {seconds} s for the store");
+            }
+            tokio::time::sleep(jittered(wait)).await;
+            wait = (wait * 2).min(longest);
         };
         let prepared = match self.access {
             Access::Read => require_schema(&self.place, &mut connection).await,

@@ -1,7 +1,10 @@
 //! What an answer of a proxy changes in its evidence. Pure.
 
+mod arrival;
+
 use std::time::Duration;
 
+pub(super) use self::arrival::{absorb, arrive};
 use crate::model::{Marks, Nack, Part, ProxyEvidence, Timestamp};
 use crate::xds::resource::{IDENTITY_CERT, MESH_CA, Proof, Resource, ResourceType};
 

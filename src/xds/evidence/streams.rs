@@ -137,6 +137,17 @@ impl Streams {
         self.offer(evidence);
     }
 
+    /// Whether an open stream asks for a part.
+    pub(super) fn asks(&self, part: Part) -> bool {
+        self.asking(part).next().is_some()
+    }
+
+    /// Notes that the proxy may still use a part that another replica gave it.
+    pub(super) fn inherit(&mut self, part: Part, now: Timestamp) {
+        self.inherited.set(part, true);
+        self.inherited_since = Some(now);
+    }
+
     /// What was sent on other streams and has no answer.
     pub(super) fn unanswered(&self, id: u64) -> impl Iterator<Item = Part> {
         let others = self.open.iter().filter(move |it| it.id != id);

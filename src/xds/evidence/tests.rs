@@ -11,6 +11,7 @@ use crate::xds::snapshot::Snapshot;
 
 mod insight;
 mod marks;
+mod replicas;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -24,6 +25,14 @@ fn id(content: &str) -> Resource {
 
 fn board() -> Arc<EvidenceBoard> {
     Arc::default()
+}
+
+/// What a store has kept of that.
+fn kept(evidence: Evidence) -> EvidenceChanges {
+    EvidenceChanges {
+        mark: EvidenceMark(1),
+        records: evidence.into_values().collect(),
+    }
 }
 
 fn connect(board: &Arc<EvidenceBoard>, dataplane: DataplaneId, now: Timestamp) -> Connection {
@@ -143,8 +152,8 @@ fn what_was_rejected_is_known_after_a_restart() {
     let json = serde_json::to_string(&first.of(&web).unwrap()).unwrap();
     let evidence = serde_json::from_str(&json).unwrap();
     let second = Arc::new(EvidenceBoard::restore(
-        [(web.clone(), evidence)].into(),
-        "cp",
+        kept([(web.clone(), evidence)].into()),
+        "",
         DAY,
         at(3),
     ));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use windlass::api::{
@@ -23,6 +23,7 @@ use windlass::model::{
     Progress, ProxyEvidence, Resource, StoredResource, Timestamp,
 };
 use windlass::reconcile::report::{Condition, ConditionStatus, ConditionType, SourceReport};
+use windlass::replicas::Roster;
 use windlass::state::Serving;
 use windlass::store::Store;
 use windlass::store::encryption::Vault;
@@ -55,7 +56,6 @@ pub(crate) struct ControlPlane {
     pub(crate) current: Arc<Current>,
     pub(crate) tokens: Arc<Keyring>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) sync: Arc<Notify>,
     pub(crate) store: Arc<HistoryOnly>,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) shutdown: CancellationToken,
@@ -108,7 +108,6 @@ impl ControlPlane {
         let (reports_sender, reports) = watch::channel(Arc::new(vec![report()]));
         let (ready, ready_receiver) = watch::channel(false);
         let tokens = Arc::new(Keyring::from_keys(&[(1, TOKEN_KEY.clone())]).unwrap());
-        let (sync, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let shutdown = CancellationToken::new();
         let mut metrics = Metrics::new();
         XdsMetrics::register(metrics.registry_mut());
@@ -118,7 +117,6 @@ impl ControlPlane {
             vault: Arc::new(Vault::ephemeral()),
             serving: serving.clone(),
             evidence: evidence.clone(),
-            written: written.clone(),
             issuing: Issuing {
                 leaf_lifetime: config.ca.leaf_lifetime,
                 ..Issuing::default()
@@ -132,14 +130,15 @@ impl ControlPlane {
             tokens: tokens.clone(),
             store: kept.clone(),
             metrics: metrics.clone(),
-            sync: sync.clone(),
+            roster: watch::channel(Roster::default()).1,
+            replica: "cp-0".into(),
             xds_ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
             config: Arc::new(config),
             ready: ready_receiver,
         };
         runtime.spawn(async move {
-            loop {
-                written.notified().await;
+            let mut news = kept.news();
+            while news.changed().await.is_ok() {
                 let current = Arc::new(kept.load().await.unwrap());
                 let signers = std::collections::BTreeMap::new();
                 serving_sender.send_replace(Arc::new(Serving { current, signers }));
@@ -167,7 +166,6 @@ impl ControlPlane {
             current,
             tokens,
             metrics,
-            sync,
             store,
             ready,
             shutdown,

@@ -20,6 +20,7 @@ use super::control_plane::{COMMIT, now};
 #[derive(Debug, Default)]
 pub(crate) struct HistoryOnly {
     pub(crate) broken: AtomicBool,
+    pub(crate) asked_for_sync: AtomicBool,
     pub(crate) last_limit: AtomicUsize,
 }
 
@@ -103,7 +104,8 @@ impl Store for HistoryOnly {
         watch::Sender::default().subscribe()
     }
     async fn ask_for_sync(&self) -> Result<(), StoreError> {
-        not_asked()
+        self.asked_for_sync.store(true, Ordering::SeqCst);
+        Ok(())
     }
     async fn lead(&self, _: &str) -> Result<Leadership, StoreError> {
         not_asked()

@@ -9,7 +9,7 @@ use crate::support::echo::Talk;
 const DRAIN: Duration = Duration::from_secs(20);
 
 #[test]
-fn web_reaches_backend_and_redis_only_while_a_commit_allows_it() {
+pub(crate) fn web_reaches_backend_and_redis_only_while_a_commit_allows_it() {
     let mut network = Network::of(&["demo"]);
     network.start_proxies("demo");
     network.wait_until_reached("demo", "backend");

@@ -5,7 +5,7 @@ use super::stage::{Stage, tell, wait_until_done, wait_until_held, wait_until_in}
 const NEW: &str = "{provided: {name: root-2026}}";
 
 #[test]
-fn the_daemon_may_die_between_any_two_phases() {
+pub(crate) fn the_daemon_may_die_between_any_two_phases() {
     let mut stage = Stage::set();
     for (hold, phase) in [
         ("propagate", "stage"),

@@ -3,7 +3,7 @@
 use super::stage::{Stage, tell, wait_until_done};
 
 #[test]
-fn a_root_after_the_other_loses_no_connection_and_shows_no_plaintext() {
+pub(crate) fn a_root_after_the_other_loses_no_connection_and_shows_no_plaintext() {
     let stage = Stage::set();
     for (ca, message) in [
         ("{provided: {name: root-2026}}", "builtin to provided"),

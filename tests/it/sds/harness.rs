@@ -16,13 +16,13 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use windlass::ca::{self, Issuing, LeafKey, Signer};
 use windlass::clock;
 use windlass::model::{
-    Authority, AuthorityId, AuthorityState, Current, Evidence, Generation, MeshName, MeshState,
-    Origin, Posture, PrivateKey, Progress, ProxyEvidence, Resource, StoredResource,
+    Authority, AuthorityId, AuthorityState, Current, Generation, MeshName, MeshState, Origin,
+    Posture, PrivateKey, Progress, ProxyEvidence, Resource, StoredResource,
 };
 use windlass::state::Serving;
 use windlass::store::encryption::Vault;
 use windlass::store::memory::MemoryStore;
-use windlass::store::{MeshWrite, Operation, Store};
+use windlass::store::{EvidenceChanges, MeshWrite, Operation, Store};
 use windlass::token::Keyring;
 use windlass::xds::{self, EvidenceBoard, Parts, ServerIdentity, XdsConfig, XdsMetrics, tls};
 
@@ -166,7 +166,7 @@ impl Site {
             .await
             .unwrap();
         let evidence = Arc::new(EvidenceBoard::restore(
-            Evidence::new(),
+            EvidenceChanges::default(),
             "cp-0",
             leaf_lifetime,
             clock::now(),
@@ -181,6 +181,8 @@ impl Site {
             vault: vault.clone(),
             evidence: evidence.clone(),
             store: store.clone(),
+            shared: false,
+            look: Arc::default(),
             config: XdsConfig {
                 issuing: Issuing {
                     leaf_lifetime,

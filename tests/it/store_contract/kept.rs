@@ -189,6 +189,7 @@ pub(super) async fn the_state_of_a_source_is_kept<S: Store>(make: impl AsyncFn()
         let status = SourceStatus {
             source: name.clone(),
             applied,
+            standing: None,
         };
         store.put_source_status(&status).await.unwrap();
         assert_eq!(store.source_status(&name).await.unwrap(), Some(status));

@@ -45,6 +45,7 @@ pub(super) async fn a_store_that_is_opened_again_is_the_same<S: Store>(make: imp
     let status = SourceStatus {
         source: "default".parse().unwrap(),
         applied: history("").revision,
+        standing: None,
     };
     store.put_source_status(&status).await.unwrap();
     let before = (

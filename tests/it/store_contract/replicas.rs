@@ -173,6 +173,7 @@ pub(super) async fn what_is_written_is_news<S: Store>(make: impl AsyncFn() -> S)
     let status = windlass::model::SourceStatus {
         source: "default".parse().unwrap(),
         applied: None,
+        standing: None,
     };
     store.put_source_status(&status).await.unwrap();
     changed("the state of a source", |it| it.sources).await;

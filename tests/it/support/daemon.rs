@@ -1,16 +1,21 @@
 //! The daemon as a process.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(crate) use replica::Replica;
+
+use self::front::Front;
 use super::Site;
 use super::{http, wait};
+
+mod front;
+mod replica;
 
 /// The program under test.
 pub(crate) const WINDLASS: &str = env!("CARGO_BIN_EXE_windlass");
@@ -26,70 +31,96 @@ pub(crate) struct Listeners {
     pub(crate) webhook: Option<String>,
 }
 
-/// A running `windlass run`. Dropping it kills it.
+/// A running `windlass run`, or several behind one address. Dropping it kills it.
 pub(crate) struct Daemon {
-    child: Child,
+    replicas: Vec<Replica>,
+    front: Option<Front>,
     listeners: Listeners,
-    state_dir: PathBuf,
-    log: PathBuf,
 }
 
 impl Daemon {
     /// Starts the daemon and does not wait for anything.
     pub(crate) fn spawn(site: &Site) -> Self {
-        Self::spawn_by(site, windlass())
+        let Some(cluster) = site.cluster() else {
+            return Self::spawn_by(site, windlass());
+        };
+        let replicas = 0..cluster.replicas;
+        Self {
+            replicas: replicas
+                .map(|number| Replica::spawn_of(site, number))
+                .collect(),
+            front: Some(Front::start(site, cluster.replicas)),
+            listeners: Listeners::default(),
+        }
     }
 
     /// Starts the daemon by a command that takes the program's arguments.
-    pub(crate) fn spawn_by(site: &Site, mut command: Command) -> Self {
-        let state_dir = site.state_dir();
-        let log = state_dir.join("test.log");
-        // A list of listeners from before would be taken for the new one.
-        let _ = fs::remove_file(state_dir.join("listeners.json"));
-        let output = File::create(&log).expect("a log file");
-        let child = command
-            .args(["run", "--config"])
-            .arg(site.config())
-            .arg("--state-dir")
-            .arg(&state_dir)
-            .envs(site.settings().iter().cloned())
-            .stdout(output.try_clone().expect("a second handle of the log file"))
-            .stderr(output)
-            .spawn()
-            .expect("the daemon starts");
+    pub(crate) fn spawn_by(site: &Site, command: Command) -> Self {
+        let replica = Replica::spawn(site, site.state_dir(), command);
         Self {
-            child,
+            replicas: vec![replica],
+            front: None,
             listeners: Listeners::default(),
-            state_dir,
-            log,
         }
     }
 
     /// Waits until it says where it listens.
     pub(crate) fn wait_until_listening(&mut self) {
-        self.listeners = wait::until("the daemon to listen", || self.read_listeners());
+        for number in 0..self.replicas.len() {
+            self.wait_for_replica(number);
+        }
+    }
+
+    fn wait_for_replica(&mut self, number: usize) {
+        let replica = &mut self.replicas[number];
+        replica.wait_until_listening();
+        self.listeners = match &self.front {
+            Some(front) => front.lead_to(number, Some(&replica.listeners)),
+            None => replica.listeners.clone(),
+        };
     }
 
     /// Waits until the first reconciled snapshot is served.
     pub(crate) fn wait_until_ready(&mut self) {
         self.wait_until_listening();
-        wait::until("the daemon to be ready", || {
-            if let Some(status) = self.child.try_wait().expect("the daemon's state") {
-                panic!("the daemon ended with {status}:\n{}", self.log());
-            }
-            http::get(&self.listeners.diagnostics, "/ready")
-                .and_then(http::Answer::ok)
-                .map_err(|reason| format!("{reason}\n{}", self.log()))
-        });
+        for replica in &mut self.replicas {
+            replica.wait_until_ready();
+        }
     }
 
-    fn read_listeners(&mut self) -> Result<Listeners, String> {
-        if let Some(status) = self.child.try_wait().expect("the daemon's state") {
-            panic!("the daemon ended with {status}:\n{}", self.log());
+    /// The replicas, if it is several.
+    pub(crate) fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// Kills one replica as `kill -9` does.
+    pub(crate) fn kill_replica(&mut self, number: usize) {
+        self.replicas[number].kill();
+        if let Some(front) = &self.front {
+            front.lead_to(number, None);
         }
-        let file = self.state_dir.join("listeners.json");
-        let text = fs::read(&file).map_err(|error| format!("{error}\n{}", self.log()))?;
-        Ok(serde_json::from_slice(&text).expect("listeners.json is written at once, whole"))
+    }
+
+    /// Asks one replica to stop with SIGTERM; returns how it ended.
+    pub(crate) fn terminate_replica(&mut self, number: usize) -> ExitStatus {
+        let ended = self.replicas[number].terminate();
+        if let Some(front) = &self.front {
+            front.lead_to(number, None);
+        }
+        ended
+    }
+
+    /// Starts one that was killed, and waits until it listens.
+    pub(crate) fn restart_replica(&mut self, site: &Site, number: usize) {
+        self.replicas[number] = Replica::spawn_of(site, number);
+        self.wait_for_replica(number);
+    }
+
+    /// The number of the replica that reconciles.
+    pub(crate) fn leader(&self) -> Result<usize, String> {
+        let leads = |it: &Replica| it.metric("windlass_leader") == Ok(1);
+        let mut all = self.replicas.iter();
+        all.position(leads).ok_or_else(|| self.log())
     }
 
     /// Where it listens.
@@ -99,23 +130,43 @@ impl Daemon {
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.replicas[0].child.id()
     }
 
     /// All it has printed.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        let logs = self.replicas.iter().map(Replica::log);
+        logs.collect::<Vec<_>>().join("\n--- the next replica\n")
     }
 
     /// The certificate that proves its gRPC server, as a file.
     pub(crate) fn xds_ca(&self) -> PathBuf {
-        self.state_dir.join("xds-ca.pem")
+        self.replicas[0].state_dir.join("xds-ca.pem")
     }
 
-    /// `GET /status`
+    /// `GET /status`; of several replicas, what all of them say.
     pub(crate) fn status(&self) -> Result<Value, String> {
-        let answer = http::get(&self.listeners.api, "/status")?.ok()?;
-        Ok(answer.json())
+        let stands = |status: &Value| {
+            let source = &status["sources"][0];
+            let meshes = status["meshes"].as_array().into_iter().flatten();
+            let meshes = meshes.map(|mesh| (mesh["name"].clone(), mesh["generation"].clone()));
+            (
+                source["appliedRevision"].clone(),
+                meshes.collect::<Vec<_>>(),
+            )
+        };
+        if self.front.is_none() {
+            return Ok(http::get(&self.listeners.api, "/status")?.ok()?.json());
+        }
+        wait::within(wait::PATIENCE, "the replicas to say the same", || {
+            let all = self.replicas.iter().map(Replica::status);
+            let all = all.collect::<Result<Vec<_>, _>>()?;
+            let first = stands(&all[0]);
+            if all.iter().all(|it| stands(it) == first) {
+                return Ok(Ok(all[0].clone()));
+            }
+            Err(format!("{:?}", all.iter().map(stands).collect::<Vec<_>>()))
+        })
     }
 
     /// Waits until the status is as wanted, and returns it.
@@ -147,11 +198,7 @@ impl Daemon {
 
     /// The same, where it may have a fraction.
     pub(crate) fn reading<T: FromStr>(&self, sample: &str) -> Result<T, String> {
-        let scrape = http::get(&self.listeners.diagnostics, "/metrics")?.ok()?;
-        let mut lines = scrape.body.lines();
-        lines
-            .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
-            .ok_or_else(|| format!("no {sample}\n{}", scrape.body))
+        reading(&self.listeners, sample)
     }
 
     /// The command line, talking to this daemon.
@@ -174,35 +221,26 @@ impl Daemon {
 
     /// Kills it as `kill -9` does.
     pub(crate) fn kill9(mut self) {
-        self.child.kill().expect("the daemon can be killed");
-        self.child.wait().expect("the daemon is gone");
+        self.replicas.iter_mut().for_each(Replica::kill);
     }
 
     /// Kills it as `kill -9` does and starts another in its place, which is not
-    /// waited for.
+    /// waited for. Of several, it is the one that reconciles.
     pub(crate) fn kill9_and_restart(&mut self, site: &Site) {
-        self.child.kill().expect("the daemon can be killed");
-        self.child.wait().expect("the daemon is gone");
-        *self = Self::spawn(site);
+        if self.front.is_none() {
+            self.replicas[0].kill();
+            *self = Self::spawn(site);
+            return;
+        }
+        let leader = wait::until("a replica that reconciles", || self.leader());
+        self.kill_replica(leader);
+        self.restart_replica(site, leader);
     }
 
     /// Asks it to stop with SIGTERM; returns how it ended.
     pub(crate) fn terminate(mut self) -> ExitStatus {
-        let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &self.pid().to_string()])
-            .status()
-            .expect("a shell");
-        assert!(
-            sent.success(),
-            "the daemon was gone already:\n{}",
-            self.log()
-        );
-        wait::until("the daemon to stop", || {
-            self.child
-                .try_wait()
-                .expect("the daemon's state")
-                .ok_or_else(|| self.log())
-        })
+        let ended = self.replicas.iter_mut().map(Replica::terminate);
+        ended.max_by_key(|it| it.code()).expect("a replica")
     }
 }
 
@@ -221,11 +259,13 @@ pub(crate) fn windlass() -> Command {
     command
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The sample of the metrics that are served there.
+fn reading<T: FromStr>(at: &Listeners, sample: &str) -> Result<T, String> {
+    let scrape = http::get(&at.diagnostics, "/metrics")?.ok()?;
+    let mut lines = scrape.body.lines();
+    lines
+        .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
+        .ok_or_else(|| format!("no {sample}\n{}", scrape.body))
 }
 
 /// The condition of that type of a source or a mesh in a status.

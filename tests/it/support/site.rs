@@ -11,12 +11,13 @@ use windlass::store::Store as _;
 use windlass::store::sqlite::SqliteStore;
 
 use super::repo::{EXAMPLES, Repo};
-use super::{Daemon, wait};
+use super::{Cluster, Daemon, wait};
 
 /// A repository and a state folder in a temporary folder.
 pub(crate) struct Site {
     pub(crate) repo: Repo,
     settings: Vec<(String, String)>,
+    cluster: Option<Cluster>,
     home: TempDir,
 }
 
@@ -48,8 +49,31 @@ impl Site {
         Self {
             repo: make(&home.path().join("repo")),
             settings: Vec::new(),
+            cluster: None,
             home,
         }
+        .on(Cluster::current())
+    }
+
+    /// The same on replicas that share a store.
+    pub(crate) fn on(mut self, cluster: Option<Cluster>) -> Self {
+        if let Some(cluster) = &cluster {
+            let identity = self.home.path().join("store-identity.txt");
+            fs::copy(self.home.path().join("identity.txt"), &identity).expect("an identity");
+            let variables = cluster.store.lock().expect("the store").variables();
+            self.settings.extend(variables);
+            self = self.set(
+                "WINDLASS_STORE_ENCRYPTION_IDENTITY_FILE",
+                identity.to_str().expect("UTF-8"),
+            );
+        }
+        self.cluster = cluster;
+        self
+    }
+
+    /// The replicas that it is on, if it is on several.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     /// Gives the daemon an environment variable, such as `WINDLASS_CA_LEAF_LIFETIME`.

@@ -16,7 +16,12 @@ const TYPES: [ResourceType; 3] = [
 ];
 
 fn restored(replica: &str) -> Arc<EvidenceBoard> {
-    Arc::new(EvidenceBoard::restore(Evidence::new(), replica, DAY, at(0)))
+    Arc::new(EvidenceBoard::restore(
+        kept(Evidence::new()),
+        replica,
+        DAY,
+        at(0),
+    ))
 }
 
 async fn stored(store: &MemoryStore) -> Arc<ProxyEvidence> {
@@ -43,7 +48,7 @@ fn a_connection_names_its_replica_and_the_end_of_its_token() {
     assert_eq!(evidence.token_expires_at, Some(at(90)));
 
     let other = Arc::new(EvidenceBoard::restore(
-        board.snapshot(),
+        kept(board.snapshot()),
         "cp-1",
         DAY,
         at(99),

@@ -217,7 +217,7 @@ fn what_was_restored_as_connected_has_left_and_may_hold_a_leaf() {
     stream.proves(Part::Leaf, 4, at(2));
     drop(connect(&first, idle.clone(), at(1)));
     let before = first.snapshot();
-    let second = EvidenceBoard::restore(before.clone(), "cp", DAY, at(100));
+    let second = EvidenceBoard::restore(kept(before.clone()), "", DAY, at(100));
     assert_eq!(second.of(&idle), Some(before[&idle].clone()));
     let restored = second.of(&web).unwrap();
     assert_eq!(restored.connected_since, None);
@@ -227,7 +227,7 @@ fn what_was_restored_as_connected_has_left_and_may_hold_a_leaf() {
     assert_eq!(restored.asks, [Part::Leaf].into());
 
     give(&mut stream, at(1_000_000));
-    let third = EvidenceBoard::restore(first.snapshot(), "cp", DAY, at(100));
+    let third = EvidenceBoard::restore(kept(first.snapshot()), "", DAY, at(100));
     let held_until = third.of(&web).unwrap().held_until;
     assert_eq!(held_until, Some(at(1_000_000)), "it is known to be longer");
 }
@@ -335,7 +335,12 @@ fn after_a_crash_the_bundle_is_doubted_unless_it_is_the_one_that_was_acknowledge
     stream.asks(parts([Part::Bundle]), at(1));
     stream.proves(Part::Bundle, 3, at(1));
     for (mark, doubted) in [(3, false), (4, true)] {
-        let second = Arc::new(EvidenceBoard::restore(first.snapshot(), "cp", DAY, at(9)));
+        let second = Arc::new(EvidenceBoard::restore(
+            kept(first.snapshot()),
+            "",
+            DAY,
+            at(9),
+        ));
         let mut mesh = crate::model::MeshState::absent("demo".parse().unwrap());
         mesh.progress.marks.bundle = mark;
         second.compare(&Current {

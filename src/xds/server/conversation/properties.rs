@@ -232,7 +232,11 @@ impl<'a, V: Dialect> World<'a, V> {
         self.broken.clear();
         self.contents.incarnation += 1;
         let day = std::time::Duration::from_hours(24);
-        let board = EvidenceBoard::restore(stored, "cp", day, at(3));
+        let stored = crate::store::EvidenceChanges {
+            records: stored.into_values().collect(),
+            ..Default::default()
+        };
+        let board = EvidenceBoard::restore(stored, "", day, at(3));
         let mut mesh = crate::model::MeshState::absent("demo".parse().unwrap());
         // The store knows more than anybody was told.
         mesh.progress.marks = self.contents.marks;

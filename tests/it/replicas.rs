@@ -1,0 +1,7 @@
+//! Several replicas on one Postgres, behind one address: one of them reconciles,
+//! all serve.
+
+mod chaos;
+mod failover;
+mod outage;
+mod scenarios;

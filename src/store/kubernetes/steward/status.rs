@@ -135,6 +135,17 @@ impl Steward {
                 compare(&key, json!({"online": since.is_some(), "replica": replica}));
             }
         }
+        for key in mesh.resources.keys() {
+            let id = || DataplaneId {
+                mesh: key.mesh.clone(),
+                name: key.name.clone(),
+            };
+            match key.kind {
+                Kind::TrafficPermission => compare(key, json!({})),
+                Kind::Dataplane if !evidence.contains_key(&id()) => compare(key, json!({})),
+                _ => {}
+            }
+        }
         if let Some(resource) = mesh.mesh() {
             let phase = mesh.progress.transition.as_ref().map(|it| it.phase);
             let status = json!({

@@ -119,6 +119,7 @@ impl App {
                 store: Arc::clone(&store),
                 evidence: Arc::clone(&evidence),
                 serving: serving.clone(),
+                vault: Arc::clone(&vault),
                 leading: reconciler.leading(),
                 shared,
             },

@@ -2,6 +2,7 @@
 //! lives, and the one that reconciles speaks for those that no longer do.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::clock;
 use crate::model::Timestamp;
 use crate::state;
+use crate::store::encryption::Vault;
 use crate::store::{Announced, Reach, Replica, Store, StoreError};
 use crate::telemetry;
 use crate::xds::evidence::EvidenceBoard;
@@ -23,6 +25,8 @@ const BEAT: Duration = Duration::from_secs(1);
 pub const SILENCE: Duration = Duration::from_secs(6);
 /// For how long a dead replica is remembered.
 const MEMORY: Duration = Duration::from_mins(10);
+/// How often the file of the store's identities is looked at.
+const IDENTITIES: Duration = Duration::from_secs(2);
 /// How often all evidence is read again: what was forgotten is no news.
 const RELOAD: Duration = Duration::from_mins(1);
 
@@ -59,6 +63,8 @@ pub struct Parts {
     pub evidence: Arc<EvidenceBoard>,
     /// What is served.
     pub serving: state::Watch,
+    /// What keys in the store are sealed to, as the file says by now.
+    pub vault: Arc<Vault>,
     /// Whether this replica reconciles.
     pub leading: watch::Receiver<bool>,
     /// Whether other replicas may share the store.
@@ -133,7 +139,14 @@ impl Replicas {
     ///
     /// Fails where another replica of this name has started.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NameTaken> {
-        match shutdown.run_until_cancelled(self.live()).await {
+        let identities = watch_identities(Arc::clone(&self.parts.vault));
+        let living = async {
+            tokio::select! {
+                taken = self.live() => taken,
+                never = identities => match never {},
+            }
+        };
+        match shutdown.run_until_cancelled(living).await {
             Some(taken) => Err(taken),
             None => Ok(()),
         }
@@ -187,6 +200,7 @@ impl Replicas {
             store,
             evidence,
             serving,
+            vault,
             ..
         } = &self.parts;
         let all = store.replicas().await?;
@@ -202,6 +216,7 @@ impl Replicas {
             error!(name = %self.own.name, "another replica of this name has started; it will stop");
         }
         let is_gone = own.is_none();
+        self.own.recipients = vault.recipients();
         store.announce(&self.own).await?;
         let now = Instant::now();
         let last = self.heard.replace(now);
@@ -246,7 +261,7 @@ impl Replicas {
             let was_dead = find(&before, &it.name).map(|it| it.silent_since.is_some());
             match (was_dead, it.silent_since) {
                 (Some(false), Some(since)) => {
-                    warn!(replica = %it.name, %since, "a replica is silent")
+                    warn!(replica = %it.name, %since, "a replica is silent");
                 }
                 (Some(true), None) => info!(replica = %it.name, "a replica is back"),
                 (None, None) => info!(replica = %it.name, "another replica is there"),
@@ -257,6 +272,32 @@ impl Replicas {
             if it.silent_since.is_none() && find(roster, &it.name).is_none() {
                 info!(replica = %it.name, "a replica has left");
             }
+        }
+    }
+}
+
+/// Has the vault see that its file has changed; the log says so once.
+async fn watch_identities(vault: Arc<Vault>) -> Infallible {
+    let mut failing = false;
+    loop {
+        sleep(IDENTITIES).await;
+        let looking = Arc::clone(&vault);
+        let Ok(looked) = tokio::task::spawn_blocking(move || looking.refresh()).await else {
+            continue;
+        };
+        match looked {
+            Ok(false) => failing = false,
+            Ok(true) => {
+                failing = false;
+                let seals = vault.recipients().into_iter().next();
+                info!(seals, "the identities of the store have changed");
+            }
+            Err(error) if !failing => {
+                failing = true;
+                let error = telemetry::chain(&error).to_string();
+                warn!(error, "the identities of the store stay as they were");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -64,6 +64,10 @@ impl App {
     /// # Errors
     ///
     /// Fails when the state folder, the store, a key or a listener cannot be had.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one part after the other, each with what it works with"
+    )]
     pub async fn start(mut config: Config) -> Result<Self, AppError> {
         let source = config.source.clone().ok_or(AppError::NoSource)?;
         let Foundation {

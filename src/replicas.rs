@@ -246,7 +246,7 @@ impl Replicas {
             let was_dead = find(&before, &it.name).map(|it| it.silent_since.is_some());
             match (was_dead, it.silent_since) {
                 (Some(false), Some(since)) => {
-                    warn!(replica = %it.name, %since, "a replica is silent")
+                    warn!(replica = %it.name, %since, "a replica is silent");
                 }
                 (Some(true), None) => info!(replica = %it.name, "a replica is back"),
                 (None, None) => info!(replica = %it.name, "another replica is there"),

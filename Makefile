@@ -41,10 +41,13 @@ bench: setup-build ## Run the benchmarks
 .PHONY: envoy
 envoy: setup-envoy ## Install Envoy as .tools/envoy
 
-.PHONY: setup-build setup-test setup-envoy
-setup-build setup-test setup-envoy:
+.PHONY: kubernetes
+kubernetes: setup-kubernetes ## Install etcd, kube-apiserver and kubectl into .tools
+
+.PHONY: setup-build setup-test setup-envoy setup-kubernetes
+setup-build setup-test setup-envoy setup-kubernetes:
 	@scripts/$@
 
 .PHONY: help
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

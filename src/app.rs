@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::api::{self, ApiContext, EvidenceSource, Writer, WriterParts};
+use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::Config;
 use crate::model::{Current, SourceName};
@@ -31,7 +31,7 @@ mod listeners;
 
 pub use error::AppError;
 use foundation::Foundation;
-pub use foundation::{open_existing_store, open_store};
+pub use foundation::{open_existing_store, open_store, open_to_rekey};
 pub use listeners::{Bound, Listeners};
 
 /// How long the tasks have to come to an end.
@@ -51,8 +51,8 @@ pub struct App {
     shutdown: CancellationToken,
     tasks: TaskTracker,
     store: Arc<dyn Store>,
-    /// The name under which other replicas know this one.
-    leaves: Option<Arc<str>>,
+    /// The name under which others know this replica.
+    name: Arc<str>,
     /// Held as long as the daemon runs.
     _lock: File,
 }
@@ -119,6 +119,7 @@ impl App {
                 evidence: Arc::clone(&evidence),
                 serving: serving.clone(),
                 leading: reconciler.leading(),
+                vault: Arc::clone(&vault),
                 shared,
             },
             replica.clone(),
@@ -145,11 +146,13 @@ impl App {
             evidence: Arc::clone(&evidence),
             issuing: config.ca.issuing(),
         });
+        let writer = Arc::new(writer);
+        store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
             evidence,
-            writer: Arc::new(writer),
+            writer,
             tokens,
             store,
             metrics,
@@ -167,7 +170,7 @@ impl App {
             shutdown: shutdown.clone(),
             tasks,
             store: kept,
-            leaves: shared.then_some(replica.name),
+            name: replica.name,
             _lock: lock,
         };
         let tls = identity.config()?;
@@ -230,10 +233,8 @@ impl App {
                 "some tasks did not come to an end in time"
             );
         }
-        if let Some(name) = &self.leaves {
-            // Who cannot be told notices.
-            let _ = tokio::time::timeout(FAREWELL, self.store.forget_replica(name)).await;
-        }
+        // Who cannot be told notices.
+        let _ = tokio::time::timeout(FAREWELL, self.store.forget_replica(&self.name)).await;
         self.store.close().await;
         info!("stopped");
     }

@@ -22,7 +22,9 @@ mod history;
 mod inspect;
 mod output;
 mod plan;
+mod rekey;
 mod run;
+mod schema;
 mod seal;
 mod status;
 mod terminal;
@@ -48,6 +50,7 @@ enum Command {
     Plan(plan::Args),
     Validate(validate::Args),
     Seal(seal::Args),
+    Rekey(rekey::Args),
     Generate(generate::Args),
     Get(get::Args),
     Inspect(inspect::Args),
@@ -55,6 +58,7 @@ enum Command {
     History(history::Args),
     Transition(transition::Args),
     Dp(dp::Args),
+    Schema(schema::Args),
     Completion(completion::Args),
 }
 
@@ -102,6 +106,7 @@ impl Cli {
             Command::Plan(args) => plan::run(args, terminal),
             Command::Validate(args) => validate::run(args, terminal),
             Command::Seal(args) => seal::run(args, terminal),
+            Command::Rekey(args) => rekey::run(args, terminal),
             Command::Generate(args) => generate::run(args, terminal),
             Command::Get(args) => get::run(args, terminal),
             Command::Inspect(args) => inspect::run(args, terminal),
@@ -109,6 +114,7 @@ impl Cli {
             Command::History(args) => history::run(args, terminal),
             Command::Transition(args) => transition::run(args, terminal),
             Command::Dp(args) => dp::run(args, terminal),
+            Command::Schema(args) => schema::run(args, terminal),
             Command::Completion(args) => completion::run(args, terminal),
         }
     }

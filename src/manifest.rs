@@ -7,14 +7,16 @@
 
 use std::sync::Arc;
 
+pub use self::kubernetes::to_kubernetes;
 pub use self::revision::Manifest;
 pub use self::single::parse_resource;
-pub use self::write::{provided_ca_yaml, to_yaml};
+pub use self::write::{documents_yaml, provided_ca_yaml, to_yaml};
 use crate::model::{Diagnostic, RepositoryPolicy, SourceName};
 
 pub mod codes;
 mod dataplane;
 mod document;
+mod kubernetes;
 mod load;
 mod mesh;
 mod node;

@@ -8,7 +8,8 @@ pub use recorded::{Recorded, recorded};
 
 use crate::ca::Issuing;
 use crate::model::{
-    Marks, MeshState, Part, Phase, Posture, ProxyEvidence, Revision, Rules, Timestamp, Transition,
+    Marks, MeshState, Part, Phase, Posture, ProxyEvidence, Revision, Rules, Strategy, Timestamp,
+    Transition,
 };
 use crate::plan::{self, Circumstances, Risk};
 use crate::transition::{Gate, Goal, Situation, Waiting, Witness, course};
@@ -25,6 +26,9 @@ pub struct Outlook {
     pub transition: Transition,
     /// How it is carried out.
     pub rules: Rules,
+    /// How another authority comes to sign: what the rules say, unless none of
+    /// the mesh's resources asks for it.
+    pub strategy: Strategy,
     /// What it waits for; `None` while it goes on.
     pub waiting: Option<Waits>,
     /// How long inbounds have accepted plaintext that require mTLS before and
@@ -92,7 +96,9 @@ impl Outlook {
             approved: Some(&transition.approved),
             now: given.now,
         };
-        let waiting = Goal::of(mesh, given.issuing, given.now).and_then(|goal| {
+        let goal = Goal::of(mesh, given.issuing, given.now);
+        let strategy = goal.as_ref().map_or(rules.strategy, |goal| goal.strategy);
+        let waiting = goal.and_then(|goal| {
             let course = course(&Situation::of(mesh), &goal, &witness);
             // What is due is done in a moment; the gate after it begins to wait then.
             let waiting = course.waiting.filter(|_| course.due == 0)?;
@@ -107,6 +113,7 @@ impl Outlook {
         let plaintext = plaintext(&transition, &witness);
         Self {
             rules: rules.clone(),
+            strategy,
             waiting,
             plaintext,
             transition,

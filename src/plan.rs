@@ -104,8 +104,8 @@ pub struct Step {
     pub phase: Option<Phase>,
     /// What has to happen before.
     pub waits_for: Option<Gate>,
-    /// Whether `hold` stops the transition before it.
-    pub held: bool,
+    /// What the mesh's `hold` says, where that stops the transition before it.
+    pub held: Option<Phase>,
     /// What it may cost.
     pub risk: Risk,
 }

@@ -17,9 +17,9 @@ pub use error::{StoreError, WriteError};
 pub use replicas::{Announced, Leadership, News, Reach, Replica};
 
 use crate::model::{
-    Authority, AuthorityId, AuthorityState, Current, DataplaneId, Evidence, Generation,
-    HistoryEntry, MeshName, MeshState, Posture, ProxyEvidence, ResourceKey, Rules, SealedKey,
-    SourceName, SourceStatus, StoredResource, Transition,
+    Authority, AuthorityId, AuthorityState, Current, DataplaneId, DesiredResource, Evidence,
+    Generation, HistoryEntry, MeshName, MeshState, Posture, ProxyEvidence, ResourceKey, Rules,
+    SealedKey, SourceName, SourceStatus, StoredResource, Transition,
 };
 
 /// One change inside a [`MeshWrite`]. Doing one twice is doing it once.
@@ -216,8 +216,37 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Forgets a replica; nothing happens where there is none.
     async fn forget_replica(&self, name: &str) -> Result<(), StoreError>;
 
+    /// Where others can write resources past Windlass, what they wrote goes this
+    /// way from now on, while this replica leads. Elsewhere nobody can.
+    fn adopt_with(&self, _: Arc<dyn Adopter>) {}
+
     /// Waits for writes in progress and closes. Later calls fail.
     async fn close(&self);
+}
+
+/// Carries over what someone wrote past Windlass, as a call of the API: under
+/// the same rules, or not at all.
+#[async_trait]
+pub trait Adopter: fmt::Debug + Send + Sync {
+    /// Makes the resource `key` what `after` says; `None` deletes it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what is wrong with it, or why it cannot be done now.
+    async fn adopt(
+        &self,
+        key: &ResourceKey,
+        after: Option<Arc<DesiredResource>>,
+    ) -> Result<(), NotAdopted>;
+}
+
+/// What someone wrote past Windlass and is not carried over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAdopted {
+    /// It breaks a rule: what is wrong, a line each.
+    Refused(Vec<String>),
+    /// It may go better later.
+    Later(String),
 }
 
 pub mod admission;
@@ -225,9 +254,11 @@ mod cache;
 mod difference;
 pub mod encryption;
 mod error;
+pub mod kubernetes;
 pub mod memory;
 mod place;
 pub mod postgres;
+pub mod rekey;
 mod replicas;
 mod rows;
 pub mod sqlite;

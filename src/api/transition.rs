@@ -276,12 +276,12 @@ impl TransitionStatus {
         };
         let awaited = outlook.awaited();
         Some(Self {
-            strategy: outlook.rules.strategy,
+            strategy: outlook.strategy,
             awaiting: ids(&mut awaited.iter().map(|it| &it.dataplane.name)),
             stalled: outlook.stalled_since().is_some(),
             stalled_since: outlook.stalled_since(),
             held: outlook.is_held(),
-            gate: outlook.waiting.as_ref().map(GateStatus::of),
+            gate: (outlook.waiting.as_ref()).map(|it| GateStatus::of(it, outlook.rules.hold)),
             awaited: awaited.iter().map(AwaitedStatus::of).collect(),
             approved: ids(&mut outlook.transition.approved.iter()),
             plaintext: outlook.plaintext.map(HumanDuration),
@@ -303,10 +303,10 @@ impl TransitionStatus {
 }
 
 impl GateStatus {
-    fn of(waits: &Waits) -> Self {
+    fn of(waits: &Waits, hold: Option<Phase>) -> Self {
         Self {
             before: waits.before,
-            waits_for: plan::gate_in_words(waits.held.then_some(waits.before), waits.gate)
+            waits_for: plan::gate_in_words(hold.filter(|_| waits.held), waits.gate)
                 .unwrap_or_default(),
             proxies: waits.proxies,
             done: waits.proxies - waits.awaited.len(),

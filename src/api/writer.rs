@@ -25,8 +25,10 @@ use crate::store::admission::Refusal;
 use crate::store::encryption::Vault;
 use crate::store::{Store, StoreError, WriteError};
 
+pub use adopt::Adoption;
 pub(super) use approve::NotApproved;
 
+mod adopt;
 mod approve;
 
 /// How often a call is planned again when the reconciler writes the same mesh.

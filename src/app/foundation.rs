@@ -53,7 +53,7 @@ impl Foundation {
         let vault = Arc::new(vault);
         let store = wait_for_store(&config.store).await?;
         let shared = !matches!(config.store, StoreConfig::Sqlite { .. });
-        let replica = replica(config);
+        let replica = replica(config, &vault);
         if shared {
             replicas::enter(&*store, &replica).await??;
         }
@@ -78,7 +78,7 @@ impl Foundation {
 }
 
 /// This run of this replica.
-fn replica(config: &Config) -> Replica {
+fn replica(config: &Config, vault: &Vault) -> Replica {
     let host = || hostname::get().unwrap_or_default();
     let name =
         (config.instance_id.clone()).unwrap_or_else(|| host().to_string_lossy().into_owned());
@@ -87,7 +87,7 @@ fn replica(config: &Config) -> Replica {
         name: name.into(),
         run: format!("{run:016x}").into(),
         since: clock::now(),
-        recipients: Vec::new(),
+        recipients: vault.recipients(),
         leads: false,
     }
 }
@@ -135,19 +135,39 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
 ///
 /// Fails when there is none or it cannot be opened.
 pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError> {
-    let path = match config {
-        StoreConfig::Sqlite { path } => path,
-        StoreConfig::Postgres(config) => {
-            return Ok(Arc::new(PostgresStore::open_for_reading(config).await?));
+    match config {
+        StoreConfig::Sqlite { path } => {
+            must_exist(path)?;
+            Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
         }
-    };
-    if let Err(source) = fs::metadata(path) {
-        return Err(AppError::NoStore {
-            path: path.clone(),
-            source,
-        });
+        StoreConfig::Postgres(config) => {
+            Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
+        }
     }
-    Ok(Arc::new(SqliteStore::open_for_reading(path).await?))
+}
+
+fn must_exist(path: &Path) -> Result<(), AppError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(AppError::NoStore {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Opens the store that the configuration names, and the identities that it is
+/// sealed to, beside a control plane that runs; both must be there.
+///
+/// # Errors
+///
+/// Fails when one of them is missing or cannot be opened.
+pub async fn open_to_rekey(config: &Config) -> Result<(Arc<dyn Store>, Vault), AppError> {
+    if let StoreConfig::Sqlite { path } = &config.store {
+        must_exist(path)?;
+    }
+    let vault = open_vault(config).map_err(AppError::Vault)?;
+    Ok((open_store(&config.store).await?, vault))
 }
 
 fn create_state_dir(path: &Path) -> Result<(), AppError> {

@@ -11,7 +11,7 @@ use crate::model::{
     ProvidedCa, Resource, ResourceKey, ResourceName, Selector, TrafficPermission,
 };
 
-const API_VERSION: &str = "kuma.io/v1alpha1";
+pub(super) const API_VERSION: &str = "kuma.io/v1alpha1";
 
 /// A resource of a file whose mesh and name could be read.
 #[derive(Debug, Clone)]

@@ -12,6 +12,13 @@ pub fn to_yaml(resources: &[Resource]) -> String {
     documents.join("---\n")
 }
 
+/// Writes any values as documents of one stream.
+#[must_use]
+pub fn documents_yaml(values: &[serde_json::Value]) -> String {
+    let documents: Vec<String> = values.iter().map(document).collect();
+    documents.join("---\n")
+}
+
 /// Writes a ProvidedCa with its sealed key (age armor).
 #[must_use]
 pub fn provided_ca_yaml(

@@ -421,3 +421,32 @@ fn the_history_is_told_how_long_a_transition_took() {
         ("builtin authority 1", "builtin authority 2")
     );
 }
+
+#[test]
+fn a_builtin_root_that_ends_is_replaced_without_plaintext_and_the_status_says_so() {
+    let mut mesh = rolling(Phase::Propagate, &[]);
+    mesh.progress.rules.strategy = Strategy::DisableFirst;
+    let asked = Outlook::running(&mesh, given(&Evidence::new(), 200)).unwrap();
+    assert_eq!(
+        asked.strategy,
+        Strategy::DisableFirst,
+        "a commit asks for it"
+    );
+    let ca = CaSpec::default();
+    let mtls = Mtls {
+        enabled: true,
+        ca,
+        ..Mtls::default()
+    };
+    let name = mesh.name.clone();
+    put(&mut mesh, Resource::Mesh(Mesh { name, mtls }));
+    let active = mesh.active_authority().unwrap();
+    let late = active.not_after - Duration::from_hours(24);
+    let second = mesh.authorities.values_mut();
+    for authority in second.filter(|it| it.state == AuthorityState::Prepared) {
+        authority.not_after = late + Duration::from_hours(24 * 365 * 10);
+    }
+    let by_itself =
+        Outlook::running(&mesh, given(&Evidence::new(), late.since(at(0)).as_secs())).unwrap();
+    assert_eq!(by_itself.strategy, Strategy::Rolling);
+}

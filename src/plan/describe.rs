@@ -15,13 +15,12 @@ impl Step {
     /// What has to happen before it, in words; `None` where nothing has to.
     #[must_use]
     pub fn gate_in_words(&self) -> Option<String> {
-        let hold = self.phase.filter(|_| self.held);
-        gate_in_words(hold, self.waits_for.unwrap_or(Gate::OPEN))
+        gate_in_words(self.held, self.waits_for.unwrap_or(Gate::OPEN))
     }
 }
 
-/// What is waited for, in words, where `hold` is the phase that the mesh says
-/// to stop before; `None` where nothing is.
+/// What is waited for, in words, where the mesh's `hold` stops before it; `None`
+/// where nothing is.
 #[must_use]
 pub fn gate_in_words(hold: Option<Phase>, gate: Gate) -> Option<String> {
     let hold = hold.map(|phase| format!("`hold: {phase}` to be removed"));
@@ -190,7 +189,7 @@ impl Plan {
     /// for them follows.
     #[must_use]
     pub fn due(&self, mesh: &MeshPlan) -> usize {
-        let waits = |step: &Step| step.held || step.waits_for.is_some();
+        let waits = |step: &Step| step.held.is_some() || step.waits_for.is_some();
         match mesh.steps.iter().position(waits) {
             Some(first) if self.base.is_some() => mesh.due.min(first),
             _ => mesh.due,

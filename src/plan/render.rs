@@ -73,7 +73,7 @@ fn sentences(mesh: &MeshPlan) -> Vec<(&'static str, String)> {
     if let Some(window) = &outlook.plaintext {
         sentences.push(("Plaintext", format!("{window}.")));
     }
-    if let Some(step) = mesh.steps.iter().find(|step| step.held)
+    if let Some(step) = mesh.steps.iter().find(|step| step.held.is_some())
         && let Some(phase) = step.phase
     {
         let number = step.number;

@@ -73,6 +73,7 @@ pub(super) fn plan(
     expiry::judge(&plan.mesh, before.as_ref(), signs, &goal, issuing, now)?;
     let naming = Naming {
         after: &after,
+        before: before.as_ref(),
         goal: &goal,
         issuing: given.issuing,
     };
@@ -121,7 +122,7 @@ impl MeshPlan {
             action,
             phase: None,
             waits_for: None,
-            held: false,
+            held: None,
         });
         let last = self.steps.len() - 1;
         &mut self.steps[last]
@@ -167,7 +168,7 @@ impl MeshPlan {
         let situation = Situation::of(naming.after);
         let mut progress = self.progress.clone();
         if let Some(transition) = &mut progress.transition {
-            transition.approved = transition.approved_for(&naming.future()).clone();
+            transition.approved = naming.approved(transition);
         }
         let witness = witness(naming.after, &progress, given);
         let course = course(&situation, naming.goal, &witness);
@@ -180,16 +181,14 @@ impl MeshPlan {
             self.stage(stage, &mut posture, naming);
         }
         self.take_all(writes);
-        for (index, (stage, _)) in then.iter().enumerate() {
+        for (index, (stage, _)) in (first.len()..).zip(then) {
+            let begins = self.steps.len();
             self.stage(stage, &mut posture, naming);
-            if first.len() + index < course.due {
+            if index < course.due {
                 self.due = self.steps.len();
             }
-        }
-        if let Some(hold) = self.progress.rules.hold {
-            let mut steps = self.steps.iter_mut();
-            if let Some(step) = steps.find(|step| step.phase == Some(hold)) {
-                step.held = true;
+            if course.held == Some(index) {
+                self.steps[begins].held = self.progress.rules.hold;
             }
         }
         self.progress.transition = record::record(current, naming, &course, revision, given);
@@ -227,7 +226,7 @@ impl MeshPlan {
         (waits || from != to).then(|| Outlook {
             from,
             to,
-            strategy: self.progress.rules.strategy,
+            strategy: naming.goal.strategy,
             hold: self.progress.rules.hold,
             plaintext: Window::of(&self.steps, &current.progress),
             undrained,

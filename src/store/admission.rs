@@ -99,8 +99,8 @@ pub(super) fn decide<'a>(
     let admitted = draft.settle();
     whole(&admitted.next)?;
     signed_as_chosen(current, &admitted.next)?;
-    if let Some(to) = opens {
-        announced(&admitted.next, to)?;
+    if let Some((to, active)) = opens {
+        announced(&admitted.next, to, active)?;
     }
     Ok(admitted)
 }
@@ -112,8 +112,9 @@ struct Draft<'a, 'e> {
     situation: Situation,
     next: MeshState,
     keys: BTreeMap<AuthorityId, &'a SealedKey>,
-    /// The posture that is gone back to, towards plaintext.
-    opens: Option<Posture>,
+    /// The posture that is gone back to, towards plaintext, and the authority
+    /// that signs by then.
+    opens: Option<(Posture, Option<AuthorityId>)>,
     evidence: &'e Evidence,
     /// Whom someone said to go on without. The write that ends a transition is
     /// still a part of it.
@@ -169,7 +170,8 @@ impl<'a> Draft<'a, '_> {
         }
         if !self.is_new {
             if to < self.situation.posture {
-                self.opens = Some(to);
+                let active = self.next.active_authority().map(|it| it.id);
+                self.opens = Some((to, active));
             }
             return self.make(Move::Secure(to));
         }
@@ -351,13 +353,35 @@ fn whole(next: &MeshState) -> Result<(), Refusal> {
 }
 
 /// Connections become plaintext only where the mesh says so: it is disabled,
-/// or its authority changes in plaintext.
-fn announced(next: &MeshState, to: Posture) -> Result<(), Refusal> {
-    let enabled = next.mesh().is_some_and(|mesh| mesh.mtls.enabled);
-    if enabled && next.progress.rules.strategy != Strategy::DisableFirst {
-        return Err(Refusal::Unannounced { to });
+/// or it asks for another authority than the one that is `active` by then, which
+/// is to change in plaintext.
+fn announced(next: &MeshState, to: Posture, active: Option<AuthorityId>) -> Result<(), Refusal> {
+    let mtls = next.mesh().map(|mesh| &mesh.mtls);
+    let Some(mtls) = mtls.filter(|mtls| mtls.enabled) else {
+        return Ok(());
+    };
+    let in_plaintext = next.progress.rules.strategy == Strategy::DisableFirst;
+    let active = active.and_then(|id| next.authorities.get(&id));
+    if in_plaintext && active.is_none_or(|it| wants_another(next, &mtls.ca, it)) {
+        return Ok(());
     }
-    Ok(())
+    Err(Refusal::Unannounced { to })
+}
+
+/// Whether `ca` asks for another authority than this one, as far as the
+/// resources can tell.
+fn wants_another(state: &MeshState, ca: &CaSpec, active: &Authority) -> bool {
+    match (ca, &active.origin) {
+        (CaSpec::Builtin { ordinal: least }, AuthorityOrigin::Builtin { ordinal }) => {
+            *ordinal < least.unwrap_or(0)
+        }
+        (CaSpec::Provided { name }, AuthorityOrigin::Provided { .. }) => {
+            let wanted = name.as_ref().or_else(|| only_provided(state));
+            let wanted = wanted.and_then(|name| certificate(state, name));
+            wanted != Some(active.id)
+        }
+        _ => true,
+    }
 }
 
 /// While mTLS is enabled, only the authority that `mtls.ca` chooses comes to sign.

@@ -139,6 +139,35 @@ pub enum StoreError {
         /// What is wrong with it, and how to mend it.
         problem: String,
     },
+    /// The API server does not let this control plane do what it has to.
+    #[error(
+        "the store in {at} may not be used: failed to {action}, \
+         since this service account lacks the right to {verb} {resource}; \
+         grant it with the roles of `deploy/kubernetes`"
+    )]
+    Forbidden {
+        /// What was being done.
+        action: &'static str,
+        /// Which store.
+        at: String,
+        /// The verb of the right that is missing.
+        verb: &'static str,
+        /// The resource of the right that is missing, in the plural.
+        resource: String,
+        /// The server's own words.
+        source: BoxError,
+    },
+    /// The namespace that the store is to be in does not exist.
+    #[error(
+        "the store in {at} cannot be made: there is no namespace {namespace}; \
+         create it with `kubectl create namespace {namespace}`, or set `store.kubernetes.namespace`"
+    )]
+    NoNamespace {
+        /// Which store.
+        at: String,
+        /// The namespace.
+        namespace: String,
+    },
     /// The database is not Windlass's.
     #[error("the database at {at} belongs to another program; choose another one for the store")]
     Foreign {

@@ -75,6 +75,12 @@ impl PostgresStore {
         patience: Duration,
     ) -> Result<Self, StoreError> {
         let store = Self::connect(config, Access::Write, patience).await?;
+        if config.is_exposed() {
+            tracing::warn!(
+                store = %store.place(),
+                "the connection to the store is not encrypted; set store.postgres.tls.mode"
+            );
+        }
         let ears = Arc::clone(&store.ears);
         let listening = listen::run(store.connector.clone(), ears);
         tokio::spawn(store.closed.clone().run_until_cancelled_owned(listening));

@@ -15,6 +15,8 @@ pub struct Course {
     pub due: usize,
     /// What the next one waits for; `None` where all may be done.
     pub waiting: Option<Waiting>,
+    /// Which of them is the first that someone said to stop before, by `hold`.
+    pub held: Option<usize>,
 }
 
 /// Why a stage is not done.
@@ -55,11 +57,14 @@ pub fn course(situation: &Situation, goal: &Goal, witness: &Witness<'_>) -> Cour
     while course.stages.len() < MOST
         && let Some(stage) = next(&situation, goal)
     {
+        let held = witness
+            .rules
+            .hold
+            .is_some_and(|hold| is_held(hold, &stage, &situation));
+        if held && course.held.is_none() {
+            course.held = Some(course.stages.len());
+        }
         if course.waiting.is_none() {
-            let held = witness
-                .rules
-                .hold
-                .is_some_and(|hold| is_held(hold, &stage, &situation));
             let awaited = witness.awaited(stage.gate, &situation.marks);
             if held || !awaited.is_empty() {
                 course.waiting = Some(Waiting {

@@ -22,7 +22,7 @@ use self::record::Unsaved;
 pub use self::streams::Parts;
 use self::streams::Streams;
 use crate::ca::Issuing;
-use crate::model::{Current, DataplaneId, Evidence, ProxyEvidence, Timestamp};
+use crate::model::{Current, DataplaneId, Evidence, Generation, ProxyEvidence, Timestamp};
 use crate::store::{EvidenceChanges, EvidenceMark, Store, StoreError};
 
 /// How long a proxy that came back may take to ask for what it asked for
@@ -56,8 +56,10 @@ struct Entry {
     evidence: Arc<ProxyEvidence>,
     /// Those that the proxy has open.
     streams: Streams,
-    /// The store knows that the proxy is connected.
-    is_on_record: bool,
+    /// Since the store knows that the proxy is connected: which generation it
+    /// was of then, at most. What was written before may have been written
+    /// without a thought of the proxy.
+    on_record: Option<Generation>,
     /// What the store does not have yet.
     unsaved: Unsaved,
     /// Changes whenever a secret is accepted while another counts as rejected.
@@ -71,11 +73,16 @@ impl Entry {
         Self {
             evidence,
             streams: Streams::default(),
-            is_on_record: false,
+            on_record: None,
             unsaved: Unsaved::Nothing,
             mended: watch::Sender::new(0),
             earlier: BTreeMap::new(),
         }
+    }
+
+    /// Whether the proxy is connected and the store does not know that yet.
+    fn comes(&self) -> bool {
+        self.evidence.connected_since.is_some() && self.on_record.is_none()
     }
 
     /// The evidence, to change it. Whoever holds a copy keeps what it was.
@@ -295,23 +302,31 @@ impl EvidenceBoard {
 
     async fn write(&self, least: Unsaved, store: &dyn Store) -> Result<(), StoreError> {
         let _turn = self.writing.lock().await;
+        let mut someone_came = false;
         let unsaved: Vec<Arc<ProxyEvidence>> = self
             .lock()
             .values()
             .filter(|entry| entry.unsaved >= least)
+            .inspect(|entry| someone_came |= entry.comes())
             .map(|entry| entry.evidence.clone())
             .collect();
         if unsaved.is_empty() {
             return Ok(());
         }
         store.record_evidence(&unsaved).await?;
+        let generation = if someone_came {
+            Some(store.generation().await?)
+        } else {
+            None
+        };
         let mut entries = self.lock();
         for saved in &unsaved {
             if let Some(entry) = entries.get_mut(&saved.dataplane) {
                 // Whoever changes what is being written makes a copy of it.
                 let is_same = Arc::ptr_eq(saved, &entry.evidence);
-                entry.is_on_record |= saved.connected_since.is_some()
-                    && saved.connected_since == entry.evidence.connected_since;
+                if entry.comes() && saved.connected_since == entry.evidence.connected_since {
+                    entry.on_record = generation;
+                }
                 entry.unsaved = if is_same {
                     Unsaved::Nothing
                 } else {

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use super::leaf::LeafCache;
 use super::snapshot::{MeshView, Snapshot, Touched, View};
 use crate::ca::Signer;
-use crate::model::{DataplaneId, MeshName, MeshState, ResourceName};
+use crate::model::{DataplaneId, Generation, Marks, MeshName, MeshState, Part, ResourceName};
 use crate::state::{Serving, Watch};
 
 /// What the streams of a proxy see.
@@ -148,18 +148,6 @@ impl Index {
         }
     }
 
-    /// Sees what is published.
-    #[must_use]
-    pub fn serving(&self) -> Watch {
-        self.state.clone()
-    }
-
-    /// Comes to what is published now, where [`Index::run`] has not yet.
-    pub fn catch_up(&self) {
-        let serving = self.state.borrow().clone();
-        self.lock().follow(&serving);
-    }
-
     /// Enters a stream of a dataplane.
     ///
     /// # Errors
@@ -191,6 +179,27 @@ impl Index {
         let state = self.state.borrow();
         let mesh = state.current.meshes.get(&id.mesh);
         mesh.is_some_and(|mesh| mesh.dataplane(&id.name).is_some())
+    }
+
+    /// Whether what a proxy is `told` under these marks is no older than what
+    /// the store held at `generation`. Its leaf may be: the one before is as
+    /// good, for as long as who signed it is trusted.
+    #[must_use]
+    pub fn has_reached(&self, generation: Generation, id: &DataplaneId, told: Marks) -> bool {
+        let state = self.state.borrow();
+        let mesh = state.current.meshes.get(&id.mesh);
+        let is_new = |mesh: &Arc<MeshState>| {
+            let parts = [Part::Bundle, Part::Inbounds, Part::Outbounds];
+            let marks = mesh.progress.marks;
+            parts.iter().all(|part| told.of(*part) >= marks.of(*part))
+        };
+        state.current.generation >= generation && mesh.is_none_or(is_new)
+    }
+
+    /// Changes whenever something is published.
+    #[must_use]
+    pub fn published(&self) -> Watch {
+        self.state.clone()
     }
 
     fn admit(&self, id: &DataplaneId, target: Target) -> Arc<Proxy> {

@@ -80,7 +80,7 @@ async fn who_waits_for_the_record_does_not_wait_for_the_gathering() {
             // The store keeps no evidence of who is unknown to it.
             let stream = board.connect(dataplane(name), at(1000), at(1));
             let mut written = stream.written();
-            while !stream.is_on_record() {
+            while stream.on_record().is_none() {
                 written.changed().await.unwrap();
             }
             streams.push(stream);

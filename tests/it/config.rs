@@ -15,6 +15,8 @@ use windlass::config::{Config, Overrides, StoreConfig, load, reference};
 
 use crate::cli::assert_document;
 
+mod postgres;
+
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     let home = [("HOME", "/home/user")];
     home.iter()

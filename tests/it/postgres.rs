@@ -2,6 +2,7 @@
 
 mod certificates;
 mod connect;
+mod cut;
 mod outage;
 mod replicas;
 mod schema;

@@ -2,6 +2,7 @@
 
 mod ads;
 mod auth;
+mod behind;
 mod dataplane_service;
 mod envoy;
 mod harness;

@@ -11,6 +11,7 @@ use crate::support::Postgres;
 
 mod authorities;
 mod kept;
+pub(crate) mod kubernetes;
 mod persistent;
 mod replicas;
 pub(crate) mod samples;
@@ -141,4 +142,9 @@ mod in_sqlite {
 mod in_postgres {
     contract!(super::InPostgres);
     persistent!(super::InPostgres);
+}
+
+mod in_kubernetes {
+    contract!(super::kubernetes::Kubernetes);
+    persistent!(super::kubernetes::Kubernetes);
 }

@@ -1,15 +1,19 @@
 //! Gives the moves of a transition the names that people know.
 
+use std::collections::BTreeSet;
+
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
     Authority, AuthorityOrigin, AuthorityState, Dataplane, DataplaneId, MeshState, Posture,
-    Timestamp,
+    ResourceName, Timestamp, Transition,
 };
 use crate::plan::{Action, AuthorityRef, Reissue};
 use crate::transition::{BuiltinEnd, Goal, Key, Move};
 
 pub(super) struct Naming<'a> {
     pub(super) after: &'a MeshState,
+    /// What was wanted until now.
+    pub(super) before: Option<&'a Goal>,
     pub(super) goal: &'a Goal,
     pub(super) issuing: Issuing,
 }
@@ -101,6 +105,17 @@ impl Naming<'_> {
             self.name(self.goal.target)
         } else {
             "plaintext".to_owned()
+        }
+    }
+
+    /// Whom someone said to go on without on the way to this goal.
+    pub(super) fn approved(&self, transition: &Transition) -> BTreeSet<ResourceName> {
+        // Another certificate may have come under the same name.
+        let same_root = self.before.is_some_and(|it| it.target == self.goal.target);
+        if same_root || !self.goal.enabled {
+            transition.approved_for(&self.future()).clone()
+        } else {
+            BTreeSet::new()
         }
     }
 

@@ -41,8 +41,6 @@ pub(super) fn record(
         plaintext_since: before
             .and_then(|it| it.plaintext_since)
             .or(window.then_some(given.now)),
-        approved: before
-            .map(|it| it.approved_for(&naming.future()).clone())
-            .unwrap_or_default(),
+        approved: before.map(|it| naming.approved(it)).unwrap_or_default(),
     })
 }

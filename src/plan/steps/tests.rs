@@ -316,3 +316,29 @@ fn one_certificate_under_two_names_is_found_under_either() {
         assert_eq!(plan.meshes[0].blocked, [], "{name}");
     }
 }
+
+#[test]
+fn an_approval_is_not_for_another_root_under_the_same_name() {
+    let (one, other) = (root("root", YEAR), root("root", YEAR));
+    let to = mesh(true, provided("root"), Strategy::Rolling);
+    let mut current = under_way(&one);
+    for state in current.meshes.values_mut() {
+        let state = std::sync::Arc::make_mut(state);
+        let transition = state.progress.transition.as_mut().unwrap();
+        transition.approved.insert("dp-1".parse().unwrap());
+    }
+    for (root, approved) in [(&one, 1), (&other, 0)] {
+        // Someone says to stop, so that there is a transition left.
+        let mut wanted = desired(&[&to, root]);
+        wanted.policy.transition.hold = Some(Phase::Activate);
+        let given = Circumstances {
+            evidence: &Evidence::new(),
+            issuing: Issuing::default(),
+            now: now(),
+        };
+        let plan = plan::plan(&current, &wanted, given);
+        let noted = plan.meshes[0].progress.transition.as_ref().unwrap();
+        assert_eq!(noted.to, "provided authority root");
+        assert_eq!(noted.approved.len(), approved);
+    }
+}

@@ -1,5 +1,6 @@
 //! The identity file: read with care, made at most once.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -9,14 +10,18 @@ use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
 use zeroize::Zeroizing;
 
-use super::VaultError;
+use super::{Identities, VaultError};
 
 /// The largest identity file that is read, in bytes.
 const LARGEST: u64 = 16 * 1024;
 /// How the name of an identity ends that is not in place yet.
 const UNFINISHED: &str = ".new";
 
-pub(super) fn read(path: &Path) -> Result<Identity, VaultError> {
+/// The most identities in a file: enough for one change that is under way and
+/// another that was never tidied up.
+const MOST: usize = 8;
+
+pub(super) fn read(path: &Path) -> Result<Identities, VaultError> {
     let failed = |source| VaultError::Read {
         path: path.to_owned(),
         source,
@@ -45,25 +50,36 @@ pub(super) fn read(path: &Path) -> Result<Identity, VaultError> {
     file.take(LARGEST)
         .read_to_string(&mut text)
         .map_err(failed)?;
-    let mut lines = text
+    let lines = text
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    match (lines.next(), lines.next()) {
-        (None, _) => Err(not_an_identity("holds no identity")),
-        (Some(_), Some(_)) => Err(not_an_identity("holds more than one line")),
-        (Some(line), None) => line
-            .parse()
-            .map_err(|_| not_an_identity("holds something else than an X25519 identity")),
+    let identities = lines
+        .map(|line| {
+            line.parse::<Identity>()
+                .map_err(|_| not_an_identity("holds something else than X25519 identities"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if identities.is_empty() {
+        return Err(not_an_identity("holds no identity"));
     }
+    if identities.len() > MOST {
+        return Err(not_an_identity("holds more than 8 identities"));
+    }
+    let identities = Identities(identities);
+    let publics = identities.recipients();
+    if publics.iter().collect::<BTreeSet<_>>().len() < publics.len() {
+        return Err(not_an_identity("holds the same identity twice"));
+    }
+    Ok(identities)
 }
 
-pub(super) fn read_or_create(path: &Path) -> Result<Identity, VaultError> {
+pub(super) fn read_or_create(path: &Path) -> Result<Identities, VaultError> {
     let failed = |source| VaultError::Create {
         path: path.to_owned(),
         source,
     };
-    let identity = match read(path) {
+    let identities = match read(path) {
         Err(VaultError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             create(path).map_err(failed)?;
             read(path)?
@@ -71,7 +87,7 @@ pub(super) fn read_or_create(path: &Path) -> Result<Identity, VaultError> {
         other => other?,
     };
     settle(path).map_err(failed)?;
-    Ok(identity)
+    Ok(identities)
 }
 
 /// Puts a new identity at `path` unless there is one by then: written whole to

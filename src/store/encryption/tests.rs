@@ -97,7 +97,7 @@ fn many_at_once_get_the_same_identity_and_leave_nothing_behind() {
     let path = folder.path().join("identity.txt");
     let recipients: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
-            .map(|_| scope.spawn(|| format!("{:?}", Vault::open_or_create(&path).unwrap())))
+            .map(|_| scope.spawn(|| Vault::open_or_create(&path).unwrap().recipients().remove(0)))
             .collect();
         threads
             .into_iter()
@@ -130,6 +130,35 @@ fn what_a_killed_process_left_behind_is_swept_away() {
     std::fs::write(folder.path().join("unrelated.new"), "").unwrap();
     Vault::open_or_create(&path).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn the_first_identity_seals_and_all_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
+    let [first, second] = [&one, &two].map(|path| Vault::open_or_create(path).unwrap());
+    let both = format!(
+        "{}\n\n# the former one\n{}",
+        std::fs::read_to_string(&two).unwrap(),
+        std::fs::read_to_string(&one).unwrap()
+    );
+    let sealed = first.seal(&secret("TOP SECRET")).unwrap();
+    std::fs::write(&one, both).unwrap();
+    let anew = second.seal(&secret("ANOTHER")).unwrap();
+    assert!(first.is_up_to_date(&sealed));
+    // What it cannot open makes it look at its file again.
+    assert_eq!(first.unseal(&anew).unwrap().expose(), "ANOTHER");
+    assert_eq!(first.unseal(&sealed).unwrap().expose(), "TOP SECRET");
+    assert_eq!(first.recipients()[0], second.recipients()[0]);
+    assert_eq!(first.recipients().len(), 2);
+    assert!(!first.is_up_to_date(&sealed));
+    let next = first.seal(&secret("NEXT")).unwrap();
+    assert_eq!(second.unseal(&next).unwrap().expose(), "NEXT");
+
+    // A file that went bad takes nothing away.
+    std::fs::write(&one, "nonsense").unwrap();
+    assert!(first.refresh().is_err());
+    assert_eq!(first.unseal(&sealed).unwrap().expose(), "TOP SECRET");
 }
 
 #[test]
@@ -189,6 +218,11 @@ fn without_an_identity_secrets_are_kept_as_they_are() {
     let sealed = Vault::ephemeral().seal(&secret("TOP SECRET")).unwrap();
     let error = vault.unseal(&sealed).unwrap_err();
     assert!(matches!(error, VaultError::NoIdentity), "{error:?}");
+    assert!(vault.is_up_to_date(&kept) && !vault.is_up_to_date(&sealed));
+    // What was kept before there was an identity still opens, and is not as it should be.
+    let later = Vault::ephemeral();
+    assert_eq!(later.unseal(&kept).unwrap().expose(), "TOP SECRET");
+    assert!(!later.is_up_to_date(&kept));
     let broken = vault.unseal(&SealedKey(vec![0xff; 3])).unwrap_err();
     assert!(matches!(broken, VaultError::Damaged { .. }), "{broken:?}");
 }

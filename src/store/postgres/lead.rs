@@ -22,13 +22,15 @@ const LET_GO: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_secs(2);
 
 /// The server ends the connection of a leader that it does not hear, sooner
-/// than that of any other, so that another can lead.
+/// than that of any other, so that another can lead: one whose network is gone,
+/// and one that stands still.
 const SESSION: &str = "\
     SELECT set_config(name, value, false) FROM (VALUES \
         ('tcp_keepalives_idle', '2'), \
         ('tcp_keepalives_interval', '1'), \
         ('tcp_keepalives_count', '2'), \
-        ('tcp_user_timeout', '4000') \
+        ('tcp_user_timeout', '4000'), \
+        ('idle_session_timeout', '7s') \
     ) AS wanted (name, value) JOIN pg_settings USING (name)";
 
 /// Waits until the lock is free, and takes it. It is lost with `closed`.

@@ -19,7 +19,7 @@ use crate::telemetry;
 /// whether the server answers.
 const POLL: Duration = Duration::from_secs(5);
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(3);
 /// How long is waited between two tries to connect, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 const ACTION: &str = "listen for changes";
@@ -114,7 +114,7 @@ async fn listener(connector: &Connector) -> Result<PgListener, sqlx::Error> {
         listener.listen(CHANNEL).await?;
         Ok(listener)
     };
-    tokio::time::timeout(connector.config.connection_timeout * 2, connecting)
+    tokio::time::timeout(connector.limit(), connecting)
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
@@ -103,11 +104,15 @@ impl Connector {
             set_up(&mut connection, self.access).await?;
             Ok(connection)
         };
-        // The bridge has its own limit; beyond it, it is the server that is silent.
-        let limit = self.config.connection_timeout * 2;
-        tokio::time::timeout(limit, connecting)
+        tokio::time::timeout(self.limit(), connecting)
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// How long a connection may take until it can be used: a little more than
+    /// the bridge waits for the server, which tells why there is none.
+    pub(super) fn limit(&self) -> Duration {
+        self.config.connection_timeout + Duration::from_secs(1)
     }
 
     /// A pool of connections of that name.
@@ -115,7 +120,7 @@ impl Connector {
         let access = self.access;
         PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(self.config.connection_timeout * 2)
+            .acquire_timeout(self.limit())
             .after_connect(move |connection, _| Box::pin(set_up(connection, access)))
             .connect_lazy_with(self.options.0.clone().application_name(name))
     }
@@ -155,7 +160,7 @@ impl Connector {
 
 /// Whether it is only that the server does not answer yet.
 fn passes(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     matches!(code.as_deref(), Some(super::bridge::NOT_NOW | "57P03"))
 }
 

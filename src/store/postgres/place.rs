@@ -1,6 +1,9 @@
 //! What the server's codes mean.
 
+use std::borrow::Cow;
 use std::io;
+
+use sqlx::error::DatabaseError;
 
 use super::bridge::{NOT_NOW, NOT_SO};
 use super::settings::PostgresConfig;
@@ -22,19 +25,17 @@ pub(super) fn of(config: &PostgresConfig) -> Place {
 
 /// What Postgres could not do.
 fn failed(at: String, action: &'static str, error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let code = code.map(Cow::into_owned);
     if let Some(problem) = unreachable(&error) {
-        let said = error.as_database_error().map(|error| error.code());
-        // Windlass's own words are all in the problem already.
-        let own = said.is_some_and(|code| matches!(code.as_deref(), Some(NOT_NOW | NOT_SO)));
-        let source = if own { None } else { Some(error.into()) };
+        // Of Windlass's own words all are in the problem already.
+        let is_own = matches!(code.as_deref(), Some(NOT_NOW | NOT_SO));
         return StoreError::Unreachable {
             at,
             problem,
-            source,
+            source: (!is_own).then(|| error.into()),
         };
     }
-    let code = error.as_database_error().and_then(|error| error.code());
-    let code = code.map(std::borrow::Cow::into_owned);
     let source = error.into();
     match code.as_deref() {
         // serialization_failure, deadlock_detected, lock_not_available
@@ -55,7 +56,8 @@ fn unreachable(error: &sqlx::Error) -> Option<String> {
     let error = match error {
         sqlx::Error::Io(error) => return Some(broken(error)),
         sqlx::Error::PoolTimedOut => {
-            let problem = "no connection is free within store.postgres.connectionTimeout";
+            let problem = "no connection was to be had in time; the server is silent, or all of \
+                store.postgres.maxOpenConnections are in use";
             return Some(problem.to_owned());
         }
         sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {

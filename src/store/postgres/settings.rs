@@ -1,6 +1,7 @@
 //! Where the server is and how it is reached.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,5 +111,14 @@ impl PostgresConfig {
     #[must_use]
     pub fn is_local_socket(&self) -> bool {
         self.host.starts_with('/')
+    }
+
+    /// Whether what is sent to the server can be read on the way.
+    pub(super) fn is_exposed(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        let is_near = self.is_local_socket()
+            || self.host == "localhost"
+            || address.is_ok_and(|address| address.is_loopback());
+        self.tls.mode == TlsMode::Disable && !is_near
     }
 }

@@ -10,7 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -195,16 +196,25 @@ fn require_valid(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), 
     Ok(())
 }
 
+const OTHER_CA: &str = "the server's certificate does not come from an authority in \
+    store.postgres.tls.caPath; put the one there that signed it";
+
+/// Whether a server showed a certificate that is an authority itself.
+fn signed_itself(error: &OtherError) -> bool {
+    matches!(
+        error.0.downcast_ref(),
+        Some(webpki::Error::CaUsedAsEndEntity)
+    )
+}
+
 /// What failed in a handshake, and how to mend it.
 pub(super) fn explain(error: &std::io::Error, host: &str) -> Option<String> {
     let inner = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match inner {
         Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => {
-                "the server's certificate does not come from an authority in \
-                 store.postgres.tls.caPath; put the one there that signed it"
-                    .to_owned()
-            }
+            // With a bad signature, it is another authority of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => OTHER_CA.to_owned(),
+            CertificateError::Other(error) if signed_itself(error) => OTHER_CA.to_owned(),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the server's certificate, or one that it comes from, has expired; renew it"
                     .to_owned()

@@ -9,7 +9,7 @@ use super::record::{self, MAX_REJECTED, Unsaved};
 use super::streams::{Parts, Shown};
 use super::{Entry, EvidenceBoard};
 use crate::clock;
-use crate::model::{DataplaneId, Marks, Part, Timestamp};
+use crate::model::{DataplaneId, Generation, Marks, Part, Timestamp};
 use crate::xds::resource::{Editions, Proof, Resource, ResourceType};
 use crate::xds::snapshot::Snapshot;
 
@@ -230,18 +230,20 @@ impl Connection {
         self.board.forget(&self.dataplane);
     }
 
-    /// Whether the store knows that the proxy is connected. If not, it is
-    /// asked to hurry: [`Connection::written`] changes when it may know more.
+    /// The generation that the store was of, at most, when it came to know that
+    /// the proxy is connected: nothing is written after it without the proxy.
+    /// `None` while it does not know. It is asked to hurry then:
+    /// [`Connection::written`] changes when it may know more.
     #[must_use]
-    pub fn is_on_record(&self) -> bool {
+    pub fn on_record(&self) -> Option<Generation> {
         let entries = self.board.lock();
         let entry = entries.get(&self.dataplane);
-        let is_on_record = entry.is_none_or(|entry| entry.is_on_record);
+        let on_record = entry.map_or(Some(Generation(0)), |entry| entry.on_record);
         drop(entries);
-        if !is_on_record {
+        if on_record.is_none() {
             self.board.hurry.notify_one();
         }
-        is_on_record
+        on_record
     }
 
     /// Changes whenever the store has got something.
@@ -269,7 +271,7 @@ impl Drop for Connection {
             entry.streams.end(self.shown.id, evidence, now);
             if entry.streams.is_empty() {
                 record::leave(evidence, self.board.leaf_lifetime, now);
-                entry.is_on_record = false;
+                entry.on_record = None;
             }
         }
         self.board.changed();

@@ -35,7 +35,7 @@ impl EvidenceBoard {
         let on_record: Vec<DataplaneId> = {
             let entries = self.lock();
             let all = entries.iter();
-            all.filter(|(_, entry)| entry.is_on_record)
+            all.filter(|(_, entry)| entry.on_record.is_some())
                 .map(|(id, _)| id.clone())
                 .collect()
         };
@@ -90,17 +90,14 @@ impl EvidenceBoard {
     #[must_use]
     pub fn has_arrivals(&self) -> bool {
         let entries = self.lock();
-        let is_arrival = |entry: &Entry| !entry.is_on_record && !entry.streams.is_empty();
-        entries.values().any(is_arrival)
+        entries.values().any(Entry::comes)
     }
 
     /// Notes, of those that have come, what their meshes were told at most:
     /// `current` is no older than what any replica served when they came.
     pub fn compare_arrivals(&self, current: &Current) {
         let mut entries = self.lock();
-        let arrivals = entries
-            .iter_mut()
-            .filter(|(_, entry)| !entry.is_on_record && !entry.streams.is_empty());
+        let arrivals = entries.iter_mut().filter(|(_, entry)| entry.comes());
         for (id, entry) in arrivals {
             if entry.evidence.doubted.is_empty() {
                 continue;
@@ -215,7 +212,7 @@ impl Entry {
     /// Takes in what another replica knows of the proxy, which is here. Returns
     /// whether anything follows.
     pub(super) fn hear(&mut self, other: &ProxyEvidence, now: Timestamp) -> bool {
-        let fresh = !self.is_on_record;
+        let fresh = self.on_record.is_none();
         let by = other.replica.clone().unwrap_or_default();
         if other.connected_since.is_some() {
             if fresh && self.earlier.insert(by, other.visit) != Some(other.visit) {

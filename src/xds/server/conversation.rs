@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Digest, Part, Timestamp};
+use crate::model::{Digest, Marks, Part, Timestamp};
 use crate::xds::evidence::{Connection, Parts};
 use crate::xds::resource::{Editions, Resource, ResourceType};
 use crate::xds::session::{Next, Response, Session, Variant, Verdict};
@@ -70,6 +70,11 @@ impl<V: Variant> Conversation<V> {
     /// Whether there is something to tell.
     pub(super) fn is_ready(&self) -> bool {
         self.published.is_some()
+    }
+
+    /// The marks of what the proxy is to be told; `None` before there is anything.
+    pub(super) fn told(&self) -> Option<Marks> {
+        self.published.as_ref().map(|snapshot| snapshot.marks())
     }
 
     /// How many names came from the proxy.

@@ -1,12 +1,14 @@
 //! `FetchSecrets`: one request, one response with all that was asked for.
 
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use super::protocol::{Service, Sotw};
 use super::{FIRST_MESSAGE, Xds, auth, stream};
 use crate::clock;
-use crate::model::Digest;
+use crate::model::{DataplaneId, Digest, Marks};
+use crate::xds::evidence::Connection;
 use crate::xds::index::Feed;
 use crate::xds::resource::ResourceType;
 use crate::xds::to_envoy::pack;
@@ -27,14 +29,17 @@ pub(super) async fn run(
         .map_err(|error| Status::not_found(error.to_string()))?;
     let mut feed = subscription.feed();
     let ready = feed.wait_for(|feed| !matches!(feed, Feed::Pending));
-    let feed = tokio::select! {
+    tokio::select! {
         () = xds.shutdown.cancelled() => return Err(stream::stopping()),
-        feed = tokio::time::timeout(FIRST_MESSAGE, ready) => match feed {
-            Ok(Ok(feed)) => feed.clone(),
+        ready = tokio::time::timeout(FIRST_MESSAGE, ready) => match ready {
+            Ok(Ok(_)) => {}
             _ => return Err(Status::unavailable("the secrets are not ready; try again")),
         },
-    };
-    let Feed::Ready(snapshot) = feed else {
+    }
+    let id = dataplane.clone();
+    let mut connection = (xds.evidence).connect(id, claims.expires_at, clock::now());
+    recorded(xds, &dataplane, &connection, &mut feed).await;
+    let Feed::Ready(snapshot) = feed.borrow().clone() else {
         return Err(stream::deleted(&dataplane));
     };
     let names = &request.resource_names;
@@ -43,13 +48,6 @@ pub(super) async fn run(
         .iter()
         .filter(|resource| names.iter().any(|name| **name == *resource.name))
         .collect();
-    let mut connection = (xds.evidence).connect(dataplane, claims.expires_at, clock::now());
-    let on_record = async {
-        let mut written = connection.written();
-        while !connection.is_on_record() && written.changed().await.is_ok() {}
-    };
-    // Out of reach, the store holds nothing up.
-    let _ = tokio::time::timeout(stream::RECORDING, on_record).await;
     let given: Vec<_> = resources.iter().map(|it| (*it).clone()).collect();
     connection.sends(ResourceType::Secret, &given, clock::now());
     connection.answers(ResourceType::Secret, &given, clock::now());
@@ -62,4 +60,47 @@ pub(super) async fn run(
         type_url: ResourceType::Secret.type_url().to_owned(),
         ..DiscoveryResponse::default()
     })
+}
+
+/// Waits until the store knows that the proxy is connected, and then until what
+/// it held by that time is served. Out of reach, neither holds anything up.
+async fn recorded(
+    xds: &Xds,
+    dataplane: &DataplaneId,
+    connection: &Connection,
+    feed: &mut watch::Receiver<Feed>,
+) {
+    let mut written = connection.written();
+    let on_record = async {
+        loop {
+            if let Some(generation) = connection.on_record() {
+                return Some(generation);
+            }
+            written.changed().await.ok()?;
+        }
+    };
+    let Ok(Some(generation)) = tokio::time::timeout(stream::RECORDING, on_record).await else {
+        return;
+    };
+    let mut published = xds.index.published();
+    let followed = async {
+        loop {
+            let told = match &*feed.borrow_and_update() {
+                Feed::Ready(snapshot) => snapshot.marks(),
+                Feed::Pending => Marks::default(),
+                Feed::Gone => return,
+            };
+            if xds.index.has_reached(generation, dataplane, told) {
+                return;
+            }
+            let changed = tokio::select! {
+                changed = feed.changed() => changed,
+                changed = published.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(stream::FOLLOWING, followed).await;
 }

@@ -25,6 +25,8 @@ use crate::xds::resource::{Resource, ResourceType};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long secrets wait until the store knows that its proxy is connected.
 pub(super) const RECORDING: Duration = Duration::from_secs(1);
+/// How long they wait then until what the store held by that time is served.
+pub(super) const FOLLOWING: Duration = Duration::from_secs(5);
 /// The longest sleep: the clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
@@ -90,14 +92,19 @@ struct Stream<'a, P: Protocol> {
 
 /// Whether the store knows that the proxy is connected. It has to before the
 /// proxy is given anything: no crash may lose that it may hold a certificate, or
-/// may have rejected something unheard, and no step may be taken without it.
+/// may have rejected something unheard, and no step may be taken without it. A
+/// step that was taken before has to be served: it did not wait for the proxy,
+/// which must not be given what was there before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recording {
     /// It has not asked for anything.
     Unneeded,
     /// It asked, and waits no longer than this.
     Awaited(Instant),
-    /// It does, or it is out of reach.
+    /// It does, and what it held by then is not served yet; it waits no longer
+    /// than this.
+    Behind(Instant),
+    /// It does and all of that is served, or one of the two is out of reach.
     Done,
 }
 
@@ -113,6 +120,7 @@ impl<P: Protocol> Stream<'_, P> {
         let mut tokens = self.xds.tokens.changes();
         let mut mended = self.conversation.connection().mended();
         let mut written = self.conversation.connection().written();
+        let mut published = self.xds.index.published();
         self.receive(&first)?;
         // Envoy's says all that it is built of, about 57 KB.
         drop(first);
@@ -125,7 +133,7 @@ impl<P: Protocol> Stream<'_, P> {
             // The newest snapshot becomes a response when there is room for
             // one: a proxy that does not read costs one response and no more.
             if self.conversation.is_ready()
-                && !matches!(self.recording, Recording::Awaited(_))
+                && self.recording.deadline().is_none()
                 && let Some(permit) = room.take()
             {
                 match self.conversation.next(clock::now()) {
@@ -171,15 +179,13 @@ impl<P: Protocol> Stream<'_, P> {
                     }
                     self.look_for_record();
                 }
-                () = until(self.recording.deadline()) => {
-                    tracing::warn!(
-                        dataplane = %self.dataplane,
-                        waited_seconds = RECORDING.as_secs(),
-                        "the store does not know yet that the proxy is connected; \
-                         it is served all the same"
-                    );
-                    self.recording = Recording::Done;
+                changed = published.changed(), if self.recording.deadline().is_some() => {
+                    if changed.is_err() {
+                        return Err(stopping());
+                    }
+                    self.look_for_record();
                 }
+                () = until(self.recording.deadline()) => self.give_up_recording(),
                 permit = items.clone().reserve_owned(), if room.is_none() => match permit {
                     Ok(permit) => room = Some(permit),
                     Err(_) => return Ok(()),
@@ -229,9 +235,34 @@ impl<P: Protocol> Stream<'_, P> {
     }
 
     fn look_for_record(&mut self) {
-        if self.conversation.connection().is_on_record() {
+        let Some(generation) = self.conversation.connection().on_record() else {
+            return;
+        };
+        let index = &self.xds.index;
+        let has_reached = |told| index.has_reached(generation, &self.dataplane, told);
+        if self.conversation.told().is_some_and(has_reached) {
             self.recording = Recording::Done;
+        } else if matches!(self.recording, Recording::Awaited(_)) {
+            self.recording = Recording::Behind(Instant::now() + FOLLOWING);
         }
+    }
+
+    fn give_up_recording(&mut self) {
+        if matches!(self.recording, Recording::Behind(_)) {
+            tracing::warn!(
+                dataplane = %self.dataplane,
+                waited_seconds = FOLLOWING.as_secs(),
+                "what the store holds is not served yet; the proxy is given what was there before"
+            );
+        } else {
+            tracing::warn!(
+                dataplane = %self.dataplane,
+                waited_seconds = RECORDING.as_secs(),
+                "the store does not know yet that the proxy is connected; \
+                 it is served all the same"
+            );
+        }
+        self.recording = Recording::Done;
     }
 
     /// Counts and logs what the proxy said.
@@ -276,7 +307,12 @@ impl<P: Protocol> Stream<'_, P> {
     fn look(&mut self, feed: &mut watch::Receiver<Feed>) -> Result<(), Status> {
         match &*feed.borrow_and_update() {
             Feed::Pending => {}
-            Feed::Ready(snapshot) => self.conversation.on_snapshot(snapshot, clock::now()),
+            Feed::Ready(snapshot) => {
+                self.conversation.on_snapshot(snapshot, clock::now());
+                if self.recording.deadline().is_some() {
+                    self.look_for_record();
+                }
+            }
             Feed::Gone => {
                 self.conversation.connection().is_gone();
                 return Err(deleted(&self.dataplane));
@@ -290,7 +326,7 @@ impl Recording {
     /// Until when it is waited for.
     fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Awaited(until) => Some(until),
+            Self::Awaited(until) | Self::Behind(until) => Some(until),
             Self::Unneeded | Self::Done => None,
         }
     }

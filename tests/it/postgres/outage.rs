@@ -146,7 +146,7 @@ async fn a_server_that_is_killed_under_load_loses_and_repeats_nothing() {
 
 async fn reaches(store: &PostgresStore, what: &str, is: fn(&Reach) -> bool) -> Reach {
     let mut reach = store.reach();
-    let found = tokio::time::timeout(wait::PATIENCE, reach.wait_for(is)).await;
+    let found = tokio::time::timeout(wait::PATIENCE * 2, reach.wait_for(is)).await;
     found
         .unwrap_or_else(|_| panic!("the store is not {what}"))
         .expect("the store is open")
@@ -191,6 +191,10 @@ async fn a_server_that_stands_still_is_out_of_reach() {
     let server = Postgres::start();
     let store = PostgresStore::open(&server.config()).await.unwrap();
     create_secure(&store, "demo").await;
+    // Told when it listens: with a backend that is among those below.
+    let mut news = store.news();
+    let listens = tokio::time::timeout(wait::PATIENCE, news.wait_for(|news| news.sync > 0));
+    listens.await.expect("it listens").unwrap();
     let backends: Vec<(i32,)> =
         sqlx::query_as("SELECT pid FROM pg_stat_activity WHERE usename = 'windlass'")
             .fetch_all(&mut server.admin("windlass").await)
@@ -206,6 +210,9 @@ async fn a_server_that_stands_still_is_out_of_reach() {
     };
     still(Signal::STOP);
     reaches(&store, "lost", is_lost).await;
+    // What is asked for meanwhile fails, and does not hang.
+    let failed = tokio::time::timeout(wait::PATIENCE, store.load()).await;
+    failed.expect("a call ends").unwrap_err();
     still(Signal::CONT);
     reaches(&store, "found", |reach| !is_lost(reach)).await;
     store.load().await.unwrap();

@@ -93,6 +93,7 @@ pub(super) async fn how_a_mesh_stands_is_kept<S: Store>(make: impl AsyncFn() -> 
         advance("builtin", retiring()),
         advance("builtin-2", ACTIVE),
         Operation::Drain,
+        put(mesh("demo")),
         Operation::Secure(Posture::Encrypting),
     ];
     let written = change(&store, "demo", rotate).await.unwrap();

@@ -203,7 +203,10 @@ impl Postgres {
             self.signal(signal);
         }
         if let Some(mut process) = self.process.take() {
-            process.wait().expect("it ends");
+            wait::until("the server to end", || match process.try_wait() {
+                Ok(Some(_)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
         }
     }
 
@@ -229,6 +232,11 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        if self.process.is_some() {
+            // One that stands still does not hear of it. What stands still below
+            // it is killed by it after 5 s.
+            self.signal(Signal::CONT);
+        }
         self.end(Signal::QUIT);
     }
 }

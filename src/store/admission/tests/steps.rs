@@ -116,8 +116,13 @@ fn no_posture_is_skipped_and_none_gone_back_to_unannounced() {
         let is_next = from == to || from.towards(to) == Some(to);
         let result = try_on(&here, &Evidence::new(), secure());
         assert_eq!(result.is_ok(), is_next && to >= from, "{from:?} -> {to:?}");
+        // In the strategy, no more than in the others, unless the authority is to change.
         here.progress.rules.strategy = Strategy::DisableFirst;
         let result = try_on(&here, &Evidence::new(), secure());
+        assert_eq!(result.is_ok(), is_next && to >= from, "{from:?} -> {to:?}");
+        let another = CaSpec::Builtin { ordinal: Some(2) };
+        let changes = [mesh(true, another), Operation::Secure(to)];
+        let result = try_on(&here, &Evidence::new(), changes);
         assert_eq!(result.is_ok(), is_next, "{from:?} -> {to:?}: {result:?}");
         let disabled = [mesh(false, builtin()), Operation::Secure(to)];
         here.progress.rules.strategy = Strategy::Rolling;

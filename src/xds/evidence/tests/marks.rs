@@ -387,9 +387,9 @@ fn each_new_thing_is_announced_and_nothing_twice() {
 async fn the_store_has_what_is_decided_by() -> Result<(), StoreError> {
     let (board, store) = (board(), store_of_web().await);
     let mut stream = connect(&board, dataplane("web"), at(1));
-    assert!(!stream.is_on_record());
+    assert_eq!(stream.on_record(), None);
     board.flush_evidence(&store).await?;
-    assert!(stream.is_on_record());
+    assert_eq!(stream.on_record(), Some(store.generation().await?));
     let steps: [&dyn Fn(&mut Connection); 5] = [
         &|it| it.asks(parts([Part::Leaf]), at(2)),
         &|it| it.offered(all_at(1), at(2)),
@@ -408,6 +408,6 @@ async fn the_store_has_what_is_decided_by() -> Result<(), StoreError> {
     }
     drop(stream);
     let again = connect(&board, dataplane("web"), at(5));
-    assert!(!again.is_on_record(), "the store has the one before");
+    assert_eq!(again.on_record(), None, "the store has the one before");
     Ok(())
 }

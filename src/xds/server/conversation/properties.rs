@@ -252,7 +252,7 @@ impl<'a, V: Dialect> World<'a, V> {
     /// Lets the stream do one thing. Returns whether it did something.
     fn work(&mut self) -> bool {
         let stream = self.stream.as_mut().unwrap();
-        if !stream.connection().is_on_record() {
+        if stream.connection().on_record().is_none() {
             self.flush();
         }
         let stream = self.stream.as_mut().unwrap();

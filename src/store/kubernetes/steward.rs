@@ -1,0 +1,288 @@
+//! What the replica that reconciles does for the store: it makes the custom
+//! resources show what the ledger holds, carries over what others write to
+//! them, and sweeps up what interrupted writes have left.
+//!
+//! For every resource there are three versions: what the ledger holds, what its
+//! object says, and what the object was last made to say (the tree that the
+//! head calls `shown`). Where the ledger differs from what was shown, the object
+//! is brought up to date. Where it does not, whoever made the object differ is
+//! someone else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::form::{self, ObjectId};
+use super::ledger::{Head, read_head};
+use super::objects::{Objects, no_crd};
+use super::tree::Tree;
+use super::{KubernetesStore, sweep};
+use crate::model::{Digest, Kind, MeshName, ResourceKey};
+use crate::store::StoreError;
+
+mod adopt;
+mod crds;
+mod show;
+mod status;
+
+/// How long to wait after something happened: more follows.
+const SETTLE: Duration = Duration::from_millis(30);
+/// How long at most until all is looked at again.
+const LOOK: Duration = Duration::from_secs(15);
+/// How long to wait after a failure.
+const BACKOFF: Duration = Duration::from_secs(2);
+/// How often a round follows another at once, where there is more to do.
+const ROUNDS: u32 = 20;
+/// How long a watch may take at most before it is begun anew, in seconds.
+const WATCH_SECONDS: u32 = 240;
+/// How many events are heard before they are looked at.
+const EVENTS: usize = 1_000;
+
+type Heard = (Kind, Event<kube::api::DynamicObject>);
+
+/// Takes care of the custom resources.
+struct Steward {
+    store: KubernetesStore,
+    objects: Objects,
+    /// Objects that were refused, as they were then.
+    refused: BTreeMap<ObjectId, Refused>,
+    /// Trees of meshes as they were shown last.
+    shown: BTreeMap<MeshName, Arc<Tree>>,
+    /// The definitions that objects are shown as, by kind; `None` where they
+    /// are to be looked at.
+    crds: Option<BTreeMap<String, String>>,
+    status: status::Board,
+    sweep: sweep::Sweep,
+}
+
+/// That an object was refused: it is looked at again once it, or its mesh, is
+/// another.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused {
+    version_of_content: (String, i64),
+    mesh: crate::model::Generation,
+}
+
+/// What is to be done about a mesh.
+pub(super) struct Situation {
+    pub(super) mesh: MeshName,
+    /// What the ledger holds of it.
+    pub(super) now: Arc<Tree>,
+    /// What its objects were last made to say.
+    pub(super) shown: Arc<Tree>,
+}
+
+impl Situation {
+    fn is_settled(&self) -> bool {
+        self.now.root == self.shown.root
+    }
+
+    fn digests(&self, key: &ResourceKey) -> (Option<Digest>, Option<Digest>) {
+        let of = |tree: &Tree| tree.state.resources.get(key).map(|stored| stored.digest);
+        (of(&self.now), of(&self.shown))
+    }
+}
+
+impl KubernetesStore {
+    /// Takes care of the store until leadership is lost or released.
+    pub(super) fn take_care(&self, lost: CancellationToken, released: CancellationToken) {
+        let closed = self.cluster.closed().clone();
+        let steward = Steward {
+            store: self.clone(),
+            objects: Objects::default(),
+            refused: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            crds: None,
+            status: status::Board::default(),
+            sweep: sweep::Sweep::default(),
+        };
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = steward.run() => {}
+                () = lost.cancelled() => {}
+                () = released.cancelled() => {}
+                () = closed.cancelled() => {}
+            }
+        });
+    }
+}
+
+impl Steward {
+    async fn run(mut self) {
+        let (sender, mut events) = mpsc::channel(EVENTS);
+        let watches: Vec<_> = (form::KINDS.iter())
+            .map(|kind| tokio::spawn(watch(self.store.clone(), *kind, sender.clone())))
+            .collect();
+        let _watches = Aborted(watches);
+        let mut news = self.store.news.subscribe();
+        news.mark_changed();
+        loop {
+            // Whatever happened while the last round went on is looked at now.
+            tokio::select! {
+                heard = events.recv() => {
+                    let Some(heard) = heard else { return };
+                    self.hear(heard);
+                    let settled = Instant::now() + SETTLE;
+                    while let Ok(Some(heard)) = tokio::time::timeout_at(settled, events.recv()).await {
+                        self.hear(heard);
+                    }
+                }
+                changed = news.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = sleep(LOOK) => {}
+            }
+            news.mark_unchanged();
+            if !self.objects.are_complete() {
+                continue;
+            }
+            for _ in 0..ROUNDS {
+                match self.round().await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        let error = crate::telemetry::chain(&error).to_string();
+                        warn!(error, "custom resources are not up to date");
+                        let _ = timeout(self.store.cluster.jitter(BACKOFF), news.changed()).await;
+                        news.mark_changed();
+                        break;
+                    }
+                }
+                while let Ok(heard) = events.try_recv() {
+                    self.hear(heard);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, (kind, event): Heard) {
+        let home = self.store.cluster.namespace();
+        self.objects.hear(kind, event, home);
+    }
+
+    /// Looks at everything once; whether there is more to do.
+    async fn round(&mut self) -> Result<bool, StoreError> {
+        self.know_crds().await?;
+        let head = read_head(&self.store.cluster, "look at the store")
+            .await?
+            .head;
+        let mut meshes = self.objects.meshes();
+        meshes.extend(head.meshes.keys().cloned());
+        meshes.extend(head.gone.keys().cloned());
+        self.shown.retain(|mesh, _| meshes.contains(mesh));
+        let mut failure = None;
+        for mesh in meshes {
+            let Some(situation) = self.situation(&head, mesh).await? else {
+                return Ok(true);
+            };
+            if !situation.is_settled() {
+                match self.show(&situation).await {
+                    Ok(()) => continue,
+                    // One resource does not hold up the others.
+                    Err(error) => failure = Some(error),
+                }
+            }
+            // An adoption changes the ledger: all is looked at again.
+            if self.adopt(&situation).await? {
+                return Ok(true);
+            }
+        }
+        self.tell_status(&head).await?;
+        self.sweep.sweep(&self.store).await?;
+        failure.map_or(Ok(false), Err)
+    }
+
+    /// What the ledger holds of a mesh, and what was shown of it; `None` where
+    /// the ledger has moved on.
+    async fn situation(
+        &mut self,
+        head: &Head,
+        mesh: MeshName,
+    ) -> Result<Option<Situation>, StoreError> {
+        let Some(now) = self.store.tree_at(head, &mesh).await? else {
+            return Ok(None);
+        };
+        let entry = head.meshes.get(&mesh);
+        let root = entry
+            .and_then(|entry| entry.shown.as_ref())
+            .or_else(|| head.gone.get(&mesh));
+        let known = self.shown.get(&mesh);
+        let shown = match root {
+            None => Arc::new(Tree::absent(mesh.clone())),
+            Some(root) if now.root.as_ref() == Some(root) => Arc::clone(&now),
+            Some(root) => match known.filter(|tree| tree.root.as_ref() == Some(root)) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let cluster = &self.store.cluster;
+                    let none = crate::model::Generation(0);
+                    let read = super::tree::read(cluster, &mesh, none, root, Some(&now));
+                    match read.await? {
+                        Some(tree) => Arc::new(tree),
+                        None => return Ok(None),
+                    }
+                }
+            },
+        };
+        self.shown.insert(mesh.clone(), Arc::clone(&shown));
+        Ok(Some(Situation { mesh, now, shown }))
+    }
+}
+
+/// Follows the objects of a kind, in every namespace.
+async fn watch(store: KubernetesStore, kind: Kind, sender: mpsc::Sender<Heard>) {
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let mut failures: u32 = 0;
+    let mut events = std::pin::pin!(watcher(store.cluster.objects(kind, None), config));
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                failures = 0;
+                if sender.send((kind, event)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == 1 || failures.is_multiple_of(30) {
+                    let error = match is_unknown(&error) {
+                        true => no_crd(kind),
+                        false => crate::telemetry::chain(&error).to_string(),
+                    };
+                    warn!(%kind, error, "custom resources cannot be watched");
+                }
+                let longest = Duration::from_millis(200) * 2_u32.saturating_pow(failures.min(4));
+                sleep(store.cluster.jitter(longest)).await;
+            }
+        }
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) =
+        error
+    else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Tasks that end with this.
+struct Aborted(Vec<tokio::task::JoinHandle<()>>);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}

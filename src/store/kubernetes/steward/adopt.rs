@@ -1,0 +1,233 @@
+//! What someone else wrote to custom resources is carried over to the ledger,
+//! as a call of the API is: what Git owns is put back, what breaks a rule is
+//! not taken, and its status says why.
+
+use std::collections::BTreeSet;
+
+use tracing::{info, warn};
+
+use super::{Refused, Situation, Steward};
+use crate::model::{Generation, Kind, Origin, ResourceKey};
+use crate::store::kubernetes::form::{self, ObjectId, Seen};
+use crate::store::kubernetes::ledger::read_head;
+use crate::store::{NotAdopted, StoreError};
+
+use super::status::accepted;
+
+/// What an object differs in, that nobody but someone else can have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Foreign {
+    /// It says something else, or is new.
+    Written(ObjectId),
+    /// It is gone.
+    Deleted,
+}
+
+impl Steward {
+    /// Carries over what is foreign in a mesh; whether that changed the ledger.
+    pub(super) async fn adopt(&mut self, situation: &Situation) -> Result<bool, StoreError> {
+        let (foreign, heal) = self.foreign(situation);
+        if !heal.is_empty() {
+            self.heal(situation, &heal).await?;
+        }
+        for (key, what) in foreign {
+            if !self.confirm(situation, &key, &what).await? {
+                return Ok(true);
+            }
+            let adopted = match what {
+                Foreign::Written(id) => self.take(situation, &key, &id).await?,
+                Foreign::Deleted => self.let_go(situation, &key).await?,
+            };
+            if adopted {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What is foreign, in the order in which it can be carried over, and what
+    /// is put back instead.
+    fn foreign(&self, situation: &Situation) -> (Vec<(ResourceKey, Foreign)>, Vec<ResourceKey>) {
+        let home = self.store.cluster.namespace();
+        let stored = situation.now.state.resources.keys();
+        let stored = stored.filter(|key| key.kind != Kind::ProvidedCa);
+        let all: BTreeSet<&ResourceKey> = stored
+            .chain(self.objects.keys_of(&situation.mesh))
+            .collect();
+        let (mut written, mut deleted, mut heal) = (Vec::new(), Vec::new(), Vec::new());
+        for key in all {
+            let (now, shown) = situation.digests(key);
+            if now != shown {
+                continue;
+            }
+            let stored = situation.now.state.resources.get(key);
+            let is_gits = stored.is_some_and(|it| matches!(it.origin, Origin::Source { .. }));
+            let seen = self.objects.of(key, stored.map(|it| &**it), home);
+            match (stored, seen) {
+                (_, Some(seen)) if seen.is_ending => {}
+                (Some(stored), Some(seen)) if seen.says(stored) => {
+                    if !seen.is_marked(stored, home) {
+                        heal.push(key.clone());
+                    }
+                }
+                (Some(_), _) if is_gits => heal.push(key.clone()),
+                // Another control plane's.
+                (_, Some(seen)) if !["", home].contains(&&*seen.control_plane) => {}
+                (_, Some(seen)) => {
+                    if !self.is_refused(seen, situation.now.state.generation) {
+                        written.push((key.clone(), Foreign::Written(seen.id.clone())));
+                    }
+                }
+                (Some(_), None) => deleted.push((key.clone(), Foreign::Deleted)),
+                (None, None) => {}
+            }
+        }
+        // A mesh comes before its dependents, and goes after them.
+        written.extend(deleted.into_iter().rev());
+        (written, heal)
+    }
+
+    /// Looks again at the object, then at the ledger: what was seen may have
+    /// been on its way. Whether it is still foreign.
+    async fn confirm(
+        &mut self,
+        situation: &Situation,
+        key: &ResourceKey,
+        what: &Foreign,
+    ) -> Result<bool, StoreError> {
+        match what {
+            Foreign::Written(id) => self.look_again(id).await?,
+            Foreign::Deleted => {
+                let home = self.store.cluster.namespace().to_owned();
+                if let Some(stored) = situation.now.state.resources.get(key) {
+                    let place = form::place(stored, &home);
+                    let name = form::qualified(key.mesh.as_str(), key.name.as_str());
+                    let other = ObjectId {
+                        name,
+                        ..place.clone()
+                    };
+                    self.look_again(&place).await?;
+                    self.look_again(&other).await?;
+                }
+            }
+        }
+        let action = "look at the store";
+        let head = read_head(&self.store.cluster, action).await?.head;
+        let entry = head.meshes.get(&situation.mesh);
+        let root = entry.map(|entry| &entry.root);
+        let shown = entry.and_then(|entry| entry.shown.as_ref());
+        let shown = shown.or_else(|| head.gone.get(&situation.mesh));
+        let is_same = root == situation.now.root.as_ref() && shown == situation.shown.root.as_ref();
+        let (foreign, _) = self.foreign(situation);
+        Ok(is_same && foreign.iter().any(|(other, it)| other == key && it == what))
+    }
+
+    /// Takes what someone wrote; whether the ledger is another now.
+    async fn take(
+        &mut self,
+        situation: &Situation,
+        key: &ResourceKey,
+        id: &ObjectId,
+    ) -> Result<bool, StoreError> {
+        let Some(seen) = self.objects.get(id).cloned() else {
+            return Ok(true);
+        };
+        let home = self.store.cluster.namespace();
+        let stored = situation.now.state.resources.get(key);
+        if stored.is_none() && seen.is_own && seen.control_plane == home {
+            // A replica that was late made it, after it had gone from the ledger.
+            self.store.cluster.hide(&seen).await?;
+            self.objects.forget(id);
+            return Ok(true);
+        }
+        let generation = situation.now.state.generation;
+        let after = match &seen.content {
+            Ok(_) => seen.adopted(stored.map(|it| &**it), home),
+            Err(wrong) => {
+                let wrong = wrong.clone();
+                self.refuse(&seen, generation, &wrong).await?;
+                return Ok(false);
+            }
+        };
+        let Some(adopter) = self.store.adopter.get().cloned() else {
+            return Ok(false);
+        };
+        match adopter.adopt(key, after).await {
+            Ok(()) => {
+                info!(resource = %key, object = %id.name, "what someone wrote to a custom resource is taken over");
+                self.refused.remove(id);
+                Ok(true)
+            }
+            Err(NotAdopted::Refused(wrong)) => {
+                self.refuse(&seen, generation, &wrong).await?;
+                Ok(false)
+            }
+            Err(NotAdopted::Later(why)) => {
+                warn!(resource = %key, why, "what someone wrote to a custom resource is not taken over yet");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Deletes what someone deleted; whether the ledger is another now. What
+    /// may not go comes back.
+    async fn let_go(
+        &mut self,
+        situation: &Situation,
+        key: &ResourceKey,
+    ) -> Result<bool, StoreError> {
+        if !self.crds_are_the_same(key.kind).await? {
+            // Not someone deleted it, but what it was kept as.
+            return Ok(true);
+        }
+        let Some(adopter) = self.store.adopter.get().cloned() else {
+            return Ok(false);
+        };
+        let why = match adopter.adopt(key, None).await {
+            Ok(()) => {
+                info!(resource = %key, "a resource goes with its custom resource");
+                return Ok(true);
+            }
+            Err(NotAdopted::Refused(wrong)) => wrong.join("; "),
+            Err(NotAdopted::Later(why)) => why,
+        };
+        warn!(resource = %key, why, "a custom resource that was deleted comes back");
+        self.heal(situation, std::slice::from_ref(key)).await?;
+        Ok(false)
+    }
+
+    /// Whether an object was refused as it is, in its mesh as that is.
+    fn is_refused(&self, seen: &Seen, mesh: Generation) -> bool {
+        let version_of_content = (seen.uid.clone(), seen.generation);
+        let now = Refused {
+            version_of_content,
+            mesh,
+        };
+        self.refused.get(&seen.id) == Some(&now)
+    }
+
+    /// Says in its status why an object is not taken over.
+    pub(super) async fn refuse(
+        &mut self,
+        seen: &Seen,
+        mesh: Generation,
+        wrong: &[String],
+    ) -> Result<(), StoreError> {
+        if self.is_refused(seen, mesh) {
+            return Ok(());
+        }
+        let why = wrong.join("; ");
+        warn!(object = %seen.id.name, namespace = %seen.id.namespace, kind = %seen.id.kind, why, "a custom resource is not taken over");
+        let status = accepted(seen, "False", "Refused", &why);
+        if let Some(status) = status {
+            self.store.cluster.tell_status(&seen.id, &status).await?;
+        }
+        let version_of_content = (seen.uid.clone(), seen.generation);
+        let refused = Refused {
+            version_of_content,
+            mesh,
+        };
+        self.refused.insert(seen.id.clone(), refused);
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! What `kubectl get` shows beside a resource's own fields: how a mesh stands,
+//! which dataplanes are online, and why something is not taken over.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Steward;
+use crate::clock;
+use crate::model::{DataplaneId, Evidence, Kind, MeshState, ResourceKey};
+use crate::store::StoreError;
+use crate::store::kubernetes::cluster::for_each;
+use crate::store::kubernetes::form::{ObjectId, Seen};
+use crate::store::kubernetes::ledger::Head;
+
+/// How often proxies are looked at.
+const EVERY: Duration = Duration::from_secs(2);
+/// The most objects whose status is written in one go. The rest follows: this
+/// is for people, and must not keep the API server from its work.
+const MOST: usize = 100;
+
+/// When statuses were written last.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    last: Option<(Instant, crate::model::Generation)>,
+}
+
+impl Steward {
+    /// Writes the statuses that are not what they should be.
+    pub(super) async fn tell_status(&mut self, head: &Head) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let is_fresh = |(at, generation): (Instant, _)| {
+            generation == head.generation && now.duration_since(at) < EVERY
+        };
+        if self.status.last.is_some_and(is_fresh) {
+            return Ok(());
+        }
+        let Some(evidence) = self.store.evidence_of(head).await? else {
+            return Ok(());
+        };
+        let Some(trees) = self.store.trees(head).await? else {
+            return Ok(());
+        };
+        self.status.last = Some((now, head.generation));
+        let mut wrong: Vec<(ObjectId, Value)> = Vec::new();
+        for tree in &trees {
+            self.compare(&tree.state, &evidence, &mut wrong);
+        }
+        let strangers = self.objects.all().filter(|seen| seen.key.is_none());
+        let strangers: Vec<Seen> = strangers.cloned().collect();
+        wrong.truncate(MOST);
+        for_each(wrong, |(id, status)| {
+            let cluster = self.store.cluster.clone();
+            async move { cluster.tell_status(&id, &status).await }
+        })
+        .await?;
+        for stranger in strangers {
+            if let Err(why) = stranger.content.clone() {
+                self.refuse(&stranger, crate::model::Generation(0), &why)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the statuses of a mesh that are wrong.
+    fn compare(&self, mesh: &MeshState, evidence: &Evidence, wrong: &mut Vec<(ObjectId, Value)>) {
+        let home = self.store.cluster.namespace();
+        let mut compare = |key: &ResourceKey, mut wanted: Value| {
+            let stored = mesh.resources.get(key);
+            let Some(seen) = self.objects.of(key, stored.map(|it| &**it), home) else {
+                return;
+            };
+            if stored.is_some_and(|stored| seen.says(stored)) {
+                let is_refused = condition(seen).is_some_and(|it| it["status"] != json!("True"));
+                let is_told = key.kind != Kind::Mesh && condition(seen).is_none();
+                if (is_refused || !is_told)
+                    && let Some(status) = accepted(seen, "True", "Stored", "")
+                {
+                    wanted["conditions"] = status["conditions"].clone();
+                }
+            }
+            let fields = wanted.as_object().into_iter().flatten();
+            let differs = fields.clone().any(|(name, value)| {
+                seen.status.get(name) != Some(value)
+                    && !(value.is_null() && seen.status.get(name).is_none())
+            });
+            if differs {
+                wrong.push((seen.id.clone(), wanted));
+            }
+        };
+        let (mut known, mut online) = (0_usize, 0_usize);
+        for dataplane in mesh.dataplanes() {
+            let id = DataplaneId {
+                mesh: mesh.name.clone(),
+                name: dataplane.name.clone(),
+            };
+            known += 1;
+            let record = evidence.get(&id);
+            let since = record.and_then(|record| record.connected_since);
+            online += usize::from(since.is_some());
+            if let Some(record) = record {
+                let key = ResourceKey {
+                    mesh: id.mesh,
+                    kind: Kind::Dataplane,
+                    name: id.name,
+                };
+                let replica = since.and(record.replica.as_deref());
+                compare(&key, json!({"online": since.is_some(), "replica": replica}));
+            }
+        }
+        if let Some(resource) = mesh.mesh() {
+            let phase = mesh.progress.transition.as_ref().map(|it| it.phase);
+            let status = json!({
+                "posture": mesh.progress.posture,
+                "ca": resource.mtls.ca.kind(),
+                "phase": phase,
+                "generation": mesh.generation,
+                "dataplanes": {"known": known, "online": online},
+            });
+            compare(&ResourceKey::mesh(&mesh.name), status);
+        }
+    }
+}
+
+fn condition(seen: &Seen) -> Option<&Value> {
+    let conditions = seen.status.get("conditions")?.as_array()?;
+    conditions.iter().find(|it| it["type"] == json!("Accepted"))
+}
+
+/// The status with this condition; `None` where it has it.
+pub(super) fn accepted(seen: &Seen, status: &str, reason: &str, message: &str) -> Option<Value> {
+    let same = |it: &Value| {
+        it["status"] == json!(status)
+            && it["message"] == json!(message)
+            && it["observedGeneration"] == json!(seen.generation)
+    };
+    let before = condition(seen);
+    if before.is_some_and(same) {
+        return None;
+    }
+    let since = before
+        .filter(|it| it["status"] == json!(status))
+        .map_or_else(
+            || json!(clock::now()),
+            |it| it["lastTransitionTime"].clone(),
+        );
+    Some(json!({"conditions": [{
+        "type": "Accepted",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": seen.generation,
+        "lastTransitionTime": since,
+    }]}))
+}

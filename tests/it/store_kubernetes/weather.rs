@@ -1,0 +1,116 @@
+//! The API server restarts, watches expire, others write at the same time.
+
+use std::sync::Arc;
+
+use windlass::model::{Generation, Kind};
+use windlass::store::{Reach, Store};
+
+use super::{PATIENCE, Site, eventually};
+use crate::store_contract::samples::{change, key, mesh, permission, put, write};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_comes_after_the_server_was_restarted_and_its_versions_forgotten() {
+    let site = Site::new().await;
+    let other = site.another().await;
+    let _leads = site.lead().await;
+    change(&other, "demo", vec![put(mesh("demo"))])
+        .await
+        .unwrap();
+    let mut reach = site.store.reach();
+    site.cluster.kill9();
+    let lost = reach.wait_for(|reach| matches!(reach, Reach::Lost { .. }));
+    let lost = tokio::time::timeout(PATIENCE, lost).await;
+    lost.expect("it is noticed").unwrap();
+    assert!(site.store.load().await.is_err());
+    site.cluster.compact();
+    site.cluster.start();
+    let back = reach.wait_for(|reach| *reach == Reach::Answers);
+    tokio::time::timeout(PATIENCE, back)
+        .await
+        .expect("it is noticed")
+        .unwrap();
+
+    let mut news = site.store.news();
+    for number in 0..2 {
+        let before = news.borrow_and_update().meshes;
+        let name = format!("p-{number}");
+        change(&other, "demo", vec![put(permission("demo", &name))])
+            .await
+            .unwrap();
+        let told = news.wait_for(|news| news.meshes > before);
+        tokio::time::timeout(PATIENCE, told)
+            .await
+            .expect("news")
+            .unwrap();
+        eventually("it is shown", async || {
+            site.get(&["trafficpermission", &name, "-n", "windlass-system"])
+        })
+        .await;
+    }
+    // What someone applies is seen, too.
+    let applied = windlass::manifest::to_kubernetes(&permission("demo", "applied"));
+    let mut applied = applied.to_string();
+    applied = applied.replacen("\"metadata\":{", "\"metadata\":{\"namespace\":\"prod\",", 1);
+    site.cluster.apply(&applied).unwrap();
+    let applied = key("demo", Kind::TrafficPermission, "applied");
+    eventually("it is taken over", async || {
+        let current = other.load().await.unwrap();
+        current.meshes["demo"].resources.get(&applied).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_storm_of_writers_everyone_has_his_turn() {
+    const WRITERS: u32 = 6;
+    const WRITES: u32 = 8;
+    let site = Site::new().await;
+    let _leads = site.lead().await;
+    let mut writers = Vec::new();
+    for number in 0..WRITERS {
+        let store = Arc::new(site.another().await);
+        writers.push(tokio::spawn(async move {
+            let name = format!("mesh-{number}");
+            let mut expected = Generation(0);
+            for round in 0..WRITES {
+                let operations = vec![
+                    put(mesh(&name)),
+                    put(permission(&name, &format!("{name}-{round}"))),
+                ];
+                let written = store.write(&write(&name, expected, operations)).await;
+                expected = written.unwrap().generation;
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let current = site.store.load().await.unwrap();
+    assert_eq!(current.generation, Generation(u64::from(WRITERS * WRITES)));
+    let counts = current.meshes.values().map(|mesh| mesh.resources.len());
+    assert!(counts.eq(std::iter::repeat_n(WRITES as usize + 1, WRITERS as usize)));
+    eventually("all of it is shown", async || {
+        let all = site.get(&["meshes,trafficpermissions", "-A"])?;
+        let count = (WRITERS * (WRITES + 1)) as usize;
+        (all["items"].as_array()?.len() == count).then_some(())
+    })
+    .await;
+    // Whoever has changed nothing has adopted nothing.
+    assert_eq!(site.store.load().await.unwrap(), current);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_replica_leads_soon_after_the_leader_is_gone() {
+    let site = Site::new().await;
+    let client = site.cluster.client().await;
+    // Dies without a word once it leads.
+    let mortal = crate::support::dying::dying(client, 2, false);
+    let mortal = windlass::store::kubernetes::KubernetesStore::new(mortal, "windlass-system", "a");
+    let leads = mortal.lead("a").await.unwrap();
+    let start = std::time::Instant::now();
+    let next = site.store.lead("b").await.unwrap();
+    let took = start.elapsed();
+    assert!(took.as_secs() < 10, "{took:?}");
+    assert!(leads.is_lost(), "both lead");
+    assert!(!next.is_lost());
+}

@@ -49,7 +49,7 @@ pub use status::{AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, Sour
 pub use transition::{
     Approval, AwaitedStatus, GateStatus, LeavesStatus, RemainingStep, TransitionStatus,
 };
-pub use writer::{Adoption, Writer, WriterParts};
+pub use writer::{Adoption, Judgement, Writer, WriterParts};
 
 /// Asks the xDS server what proxies have acknowledged.
 pub type EvidenceSource = Arc<dyn Fn() -> Evidence + Send + Sync>;

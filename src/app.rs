@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
 use crate::clock;
 use crate::config::Config;
+use crate::kubernetes::webhook;
 use crate::model::{Current, SourceName};
 use crate::reconcile::report::ReportWatch;
 use crate::reconcile::{Parts, Reconciler};
@@ -25,9 +26,12 @@ use crate::xds::evidence::EvidenceBoard;
 use crate::xds::tls::ServerIdentity;
 use crate::xds::{self, XdsConfig};
 
+mod cluster;
 mod error;
 mod foundation;
 mod listeners;
+
+use cluster::Cluster;
 
 pub use error::AppError;
 use foundation::Foundation;
@@ -80,6 +84,7 @@ impl App {
             tokens,
             identity,
         } = Foundation::lay(&config, &source).await?;
+        let cluster = Cluster::find(&config).await?;
         let current = Arc::new(store.load().await?);
         let evidence = Arc::new(evidence_board(&config, &replica, &*store, &current).await?);
         let mut metrics = Metrics::new();
@@ -129,6 +134,7 @@ impl App {
         let xds_parts = xds::Parts {
             state: serving.clone(),
             tokens: Arc::clone(&tokens),
+            accounts: cluster.accounts(&config)?,
             vault: Arc::clone(&vault),
             evidence: Arc::clone(&evidence),
             store: Arc::clone(&store),
@@ -139,15 +145,14 @@ impl App {
         };
         let kept = Arc::clone(&store);
         let evidence: EvidenceSource = Arc::new(move || evidence.snapshot());
-        let writer = Writer::new(WriterParts {
+        let writer = writer(WriterParts {
             store: Arc::clone(&store),
-            vault,
+            vault: Arc::clone(&vault),
             serving: serving.clone(),
             evidence: Arc::clone(&evidence),
             issuing: config.ca.issuing(),
         });
-        let writer = Arc::new(writer);
-        store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
+        let webhook = (cluster.webhook(&config, &*store, &vault, &writer)).await?;
         let context = ApiContext {
             serving: serving.clone(),
             reports: reports.clone(),
@@ -181,12 +186,9 @@ impl App {
             xds::serve(listeners.xds, tls, xds_parts, shutdown.clone()),
         );
         app.spawn("xds certificate", keep_fresh(identity, shutdown));
-        app.spawn_http(
-            listeners.api,
-            listeners.admin,
-            listeners.diagnostics,
-            &context,
-        );
+        app.spawn_webhook(listeners.webhook, webhook);
+        let (api, admin) = (listeners.api, listeners.admin);
+        app.spawn_http(api, admin, listeners.diagnostics, &context);
         app.tasks.close();
         Ok(app)
     }
@@ -239,6 +241,14 @@ impl App {
         info!("stopped");
     }
 
+    /// Runs the admission webhook, where there is one.
+    fn spawn_webhook(&self, listener: Option<TcpListener>, parts: Option<webhook::Parts>) {
+        if let (Some(listener), Some(parts)) = (listener, parts) {
+            let serve = webhook::serve(listener, parts, self.shutdown.clone());
+            self.spawn("admission webhook", serve);
+        }
+    }
+
     /// Runs the three HTTP servers.
     fn spawn_http(
         &self,
@@ -277,6 +287,14 @@ impl App {
             drop(guard);
         });
     }
+}
+
+/// What carries out calls, those included that someone made past Windlass.
+fn writer(parts: WriterParts) -> Arc<Writer> {
+    let store = Arc::clone(&parts.store);
+    let writer = Arc::new(Writer::new(parts));
+    store.adopt_with(Arc::new(Adoption::by(Arc::clone(&writer))));
+    writer
 }
 
 /// What proxies have acknowledged before, on the board of this replica.

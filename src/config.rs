@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ca::{Issuing, LeafKey};
+use crate::store::kubernetes::KubernetesSettings;
 use crate::store::postgres::PostgresConfig;
 
 mod build;
@@ -176,8 +177,10 @@ pub struct Config {
     pub admin_local: SocketAddr,
     /// `xds.interface` and `xds.port`
     pub xds: SocketAddr,
-    /// 127.0.0.1 and `diagnostics.port`
+    /// `diagnostics.interface` and `diagnostics.port`
     pub diagnostics: SocketAddr,
+    /// What Windlass does in a Kubernetes cluster beside a store in it.
+    pub cluster: ClusterConfig,
     /// `ca.*`
     pub ca: CaConfig,
 }
@@ -229,6 +232,8 @@ pub enum StoreConfig {
     },
     /// A Postgres server, which several replicas may share.
     Postgres(PostgresConfig),
+    /// A namespace of a Kubernetes cluster, which several replicas share.
+    Kubernetes(KubernetesSettings),
 }
 
 /// `store.encryption.*`: how private keys are kept.
@@ -238,6 +243,37 @@ pub enum EncryptionConfig {
     Identity(PathBuf),
     /// In clear, because whoever runs Windlass said so.
     None,
+}
+
+/// What Windlass does in a Kubernetes cluster beside a store in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterConfig {
+    /// `store.kubernetes.*`: where the cluster is, whatever the store.
+    pub access: KubernetesSettings,
+    /// `xds.serviceAccountTokens.*`; `None` where no such token is taken.
+    pub accounts: Option<AccountsConfig>,
+    /// `webhook.*`; `None` where there is none.
+    pub webhook: Option<WebhookConfig>,
+}
+
+/// `xds.serviceAccountTokens.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountsConfig {
+    /// What a token must be meant for.
+    pub audience: String,
+    /// How long the API server's word is kept.
+    pub cache_for: Duration,
+}
+
+/// `webhook.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// `webhook.interface` and `webhook.port`
+    pub address: SocketAddr,
+    /// The Service that the API server reaches it by.
+    pub service: String,
+    /// The ValidatingWebhookConfiguration that is given its CA.
+    pub configuration: String,
 }
 
 /// `ca.*`

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod dataplane;
 pub mod follow;
+pub mod kubernetes;
 pub mod manifest;
 pub mod model;
 pub mod outlook;

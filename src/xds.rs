@@ -37,6 +37,7 @@ pub use tls::ServerIdentity;
 
 use crate::ca::{Issuing, LeafKey};
 use crate::clock;
+use crate::kubernetes::accounts::ServiceAccounts;
 use crate::state::Watch;
 use crate::store::Store;
 use crate::store::encryption::Vault;
@@ -79,6 +80,8 @@ pub struct Parts {
     pub state: Watch,
     /// Who is let in.
     pub tokens: Arc<Keyring>,
+    /// Who is let in besides, by the word of Kubernetes.
+    pub accounts: Option<Arc<ServiceAccounts>>,
     /// What opens the keys of tokens that other processes made.
     pub vault: Arc<Vault>,
     /// Where answers are noted.
@@ -115,6 +118,7 @@ pub async fn serve(
     let Parts {
         state,
         tokens,
+        accounts,
         vault,
         evidence,
         store,
@@ -134,6 +138,7 @@ pub async fn serve(
     let xds = Xds(Arc::new(Shared {
         index: index.clone(),
         tokens: tokens.clone(),
+        accounts: accounts.clone(),
         evidence: evidence.clone(),
         metrics,
         shutdown: shutdown.clone(),
@@ -148,7 +153,11 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(sds.max_decoding_message_size(MAX_MESSAGE))
         .add_service(Ads(xds))
-        .add_service(DataplaneService::new(index.clone(), tokens.clone()))
+        .add_service(DataplaneService::new(
+            index.clone(),
+            tokens.clone(),
+            accounts,
+        ))
         .serve_with_incoming_shutdown(
             accept::incoming(listener, tls, shutdown.clone()),
             shutdown.clone().cancelled_owned(),

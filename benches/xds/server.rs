@@ -57,6 +57,7 @@ impl Server {
         let parts = Parts {
             state: publisher.subscribe(),
             tokens: Arc::clone(&keyring),
+            accounts: None,
             vault,
             evidence: Arc::new(EvidenceBoard::default()),
             store: Arc::clone(&store),

@@ -27,9 +27,11 @@ use crate::store::{Store, StoreError, WriteError};
 
 pub use adopt::Adoption;
 pub(super) use approve::NotApproved;
+pub use judge::Judgement;
 
 mod adopt;
 mod approve;
+mod judge;
 
 /// How often a call is planned again when the reconciler writes the same mesh.
 const MAX_CONFLICTS: u32 = 10;
@@ -164,7 +166,11 @@ impl Writer {
     }
 
     /// What the store holds now.
-    async fn current(&self) -> Result<Arc<Current>, StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// Fails where the store is out of reach.
+    pub async fn current(&self) -> Result<Arc<Current>, StoreError> {
         let served = Arc::clone(&self.parts.serving.borrow().current);
         if self.parts.store.generation().await? == served.generation {
             return Ok(served);

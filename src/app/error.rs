@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::model::InvalidName;
 use crate::replicas::NameTaken;
 use crate::source::decryption::IdentityError;
 use crate::store::StoreError;
@@ -49,14 +50,20 @@ pub enum AppError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The Kubernetes cluster is not found.
+    #[error("failed to find the Kubernetes cluster")]
+    Cluster(#[source] StoreError),
+    /// The namespace of the control plane has no good name.
+    #[error("invalid configuration: store.kubernetes.namespace")]
+    Namespace(#[source] InvalidName),
     /// Another replica has the name of this one.
     #[error(transparent)]
     NameTaken(#[from] NameTaken),
     /// The keys that sign tokens cannot be had.
     #[error("failed to load the token signing keys")]
     Tokens(#[source] KeyringError),
-    /// The certificate of the xDS server cannot be had.
-    #[error("failed to load the xDS server's certificate")]
+    /// The certificate of the xDS server or of the admission webhook cannot be had.
+    #[error("failed to load a server's certificate")]
     XdsIdentity(#[from] TlsError),
     /// A port cannot be had.
     #[error("failed to listen on {address} ({what})")]

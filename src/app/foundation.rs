@@ -16,6 +16,7 @@ use crate::config::{Config, EncryptionConfig, SourceConfig, StoreConfig};
 use crate::replicas;
 use crate::source::decryption::Identities;
 use crate::store::encryption::{Vault, VaultError};
+use crate::store::kubernetes::KubernetesStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Replica, Store};
@@ -113,7 +114,7 @@ async fn wait_for_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
             let opened = PostgresStore::open_within(config, PATIENCE);
             Ok(Arc::new(opened.await?))
         }
-        other @ StoreConfig::Sqlite { .. } => open_store(other).await,
+        other => open_store(other).await,
     }
 }
 
@@ -126,6 +127,7 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, AppError
     match config {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path).await?)),
         StoreConfig::Postgres(config) => Ok(Arc::new(PostgresStore::open(config).await?)),
+        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
     }
 }
 
@@ -143,6 +145,8 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
         StoreConfig::Postgres(config) => {
             Ok(Arc::new(PostgresStore::open_for_reading(config).await?))
         }
+        // Nothing is made there before something is written.
+        StoreConfig::Kubernetes(config) => Ok(Arc::new(KubernetesStore::open(config).await?)),
     }
 }
 

@@ -15,13 +15,14 @@ use crate::config::Config;
 /// The file in the state folder that says where the daemon listens.
 const FILE: &str = "listeners.json";
 
-/// The four sockets.
+/// The sockets.
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) api: TcpListener,
     pub(super) admin: TcpListener,
     pub(super) xds: TcpListener,
     pub(super) diagnostics: TcpListener,
+    pub(super) webhook: Option<TcpListener>,
 }
 
 /// Where they are. With port 0 in the configuration, this is how to find out.
@@ -35,6 +36,9 @@ pub struct Bound {
     pub xds: SocketAddr,
     /// Health and metrics.
     pub diagnostics: SocketAddr,
+    /// The admission webhook, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<SocketAddr>,
 }
 
 impl Listeners {
@@ -45,6 +49,10 @@ impl Listeners {
             admin: bind("admin.local.port", config.admin_local).await?,
             xds: bind("xds.port", config.xds).await?,
             diagnostics: bind("diagnostics.port", config.diagnostics).await?,
+            webhook: match &config.cluster.webhook {
+                Some(webhook) => Some(bind("webhook.port", webhook.address).await?),
+                None => None,
+            },
         })
     }
 
@@ -74,6 +82,10 @@ impl Listeners {
             admin: local("admin.local.port", &self.admin, any)?,
             xds: local("xds.port", &self.xds, any)?,
             diagnostics: local("diagnostics.port", &self.diagnostics, any)?,
+            webhook: match &self.webhook {
+                Some(webhook) => Some(local("webhook.port", webhook, any)?),
+                None => None,
+            },
         })
     }
 }

@@ -12,6 +12,7 @@ use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig};
 use crate::ca::LeafKey;
 use crate::model::{HumanDuration, printable};
 
+mod cluster;
 mod store;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -50,7 +51,8 @@ impl Settings {
             api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
             admin_local: SocketAddr::new(local, self.port(&keys::ADMIN_LOCAL_PORT)?),
             xds: self.address(&keys::XDS_INTERFACE, &keys::XDS_PORT)?,
-            diagnostics: SocketAddr::new(local, self.port(&keys::DIAGNOSTICS_PORT)?),
+            diagnostics: self.address(&keys::DIAGNOSTICS_INTERFACE, &keys::DIAGNOSTICS_PORT)?,
+            cluster: self.cluster()?,
             ca: CaConfig {
                 leaf_lifetime: self.required(&keys::CA_LEAF_LIFETIME, |text| {
                     duration(text, Duration::from_secs(2), 3650 * DAY)
@@ -178,6 +180,9 @@ impl Settings {
             (&keys::XDS_PORT, config.xds),
             (&keys::DIAGNOSTICS_PORT, config.diagnostics),
         ];
+        let webhook = config.cluster.webhook.as_ref();
+        let webhook = webhook.map(|webhook| (&keys::WEBHOOK_PORT, webhook.address));
+        let servers: Vec<_> = servers.into_iter().chain(webhook).collect();
         for (index, (key, address)) in servers.iter().enumerate() {
             let taken = servers[..index].iter().find(|(_, other)| {
                 let same_ip = address.ip() == other.ip()
@@ -231,6 +236,14 @@ fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Str
     } else {
         let (least, most) = (HumanDuration(least), HumanDuration(most));
         Err(format!("must be from {least} to {most}"))
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be `true` or `false`".to_owned()),
     }
 }
 

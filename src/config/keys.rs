@@ -54,7 +54,7 @@ keys! {
     SOURCE_IDENTITY = "source.decryption.identityFile", None, None,
         "The age identities, or the SSH private key, that open sealed CA keys.";
     STORE_TYPE = "store.type", Some("sqlite"), Some("KUMA_STORE_TYPE"),
-        "Where the current state is kept: `sqlite`, the embedded store, or `postgres`, which several replicas share.";
+        "Where the current state is kept: `sqlite`, the embedded store, or `postgres` or `kubernetes`, which several replicas share.";
     STORE_SQLITE_PATH = "store.sqlite.path", Some("windlass.db"), None,
         "The database file. The default lies in the state folder.";
     STORE_POSTGRES_HOST = "store.postgres.host", Some("127.0.0.1"), Some("KUMA_STORE_POSTGRES_HOST"),
@@ -81,6 +81,12 @@ keys! {
         "The certificate that Windlass shows to Postgres, in PEM.";
     STORE_POSTGRES_TLS_KEY = "store.postgres.tls.keyPath", None, Some("KUMA_STORE_POSTGRES_TLS_KEY_PATH"),
         "The private key of that certificate, in PEM.";
+    STORE_KUBERNETES_NAMESPACE = "store.kubernetes.namespace", None, None,
+        "The namespace of the control plane. Where not set, the one of the pod's service account; outside of a cluster `windlass-system`.";
+    STORE_KUBERNETES_KUBECONFIG = "store.kubernetes.kubeconfig", None, None,
+        "The kubeconfig file that says where the cluster is; the pod's own service account where not set.";
+    STORE_KUBERNETES_CONTEXT = "store.kubernetes.context", None, None,
+        "The context in the kubeconfig; its current one where not set.";
     STORE_ENCRYPTION_IDENTITY = "store.encryption.identityFile", Some("store-identity.txt"), None,
         "The age identity that private keys are encrypted to at rest. For `sqlite` it is made on first run, and the default lies in the state folder; a store that is shared has no default, and every replica is given the same file.";
     STORE_ENCRYPTION_NONE = "store.encryption.none", Some("false"), None,
@@ -99,8 +105,26 @@ keys! {
         "The address that the xDS server listens on.";
     XDS_PORT = "xds.port", Some("5678"), None,
         "The port of the xDS server.";
+    XDS_ACCOUNTS_ENABLED = "xds.serviceAccountTokens.enabled", None, None,
+        "Whether dataplanes may prove themselves with a ServiceAccountToken of Kubernetes instead of a dataplane token: `true` or `false`. Where not set, they may where the store is `kubernetes`.";
+    XDS_ACCOUNTS_AUDIENCE = "xds.serviceAccountTokens.audience", Some("windlass"), None,
+        "The audience that a ServiceAccountToken must be meant for.";
+    XDS_ACCOUNTS_CACHE_FOR = "xds.serviceAccountTokens.cacheFor", Some("1m"), None,
+        "How long the API server's word about a ServiceAccountToken is kept, from 1s to 10m, and never past the token's end. An open stream asks again after five times as long.";
+    DIAGNOSTICS_INTERFACE = "diagnostics.interface", Some("127.0.0.1"), None,
+        "The address that `/healthy`, `/ready` and `/metrics` listen on. Whoever reaches it reads the metrics; in a pod, the kubelet has to.";
     DIAGNOSTICS_PORT = "diagnostics.port", Some("5680"), None,
-        "The port of `/healthy`, `/ready` and `/metrics` on 127.0.0.1.";
+        "The port of `/healthy`, `/ready` and `/metrics`.";
+    WEBHOOK_ENABLED = "webhook.enabled", None, None,
+        "Whether the API server of Kubernetes may ask what `kubectl` may write: `true` or `false`. Where not set, it may where the store is `kubernetes`.";
+    WEBHOOK_INTERFACE = "webhook.interface", Some("127.0.0.1"), None,
+        "The address that the admission webhook listens on.";
+    WEBHOOK_PORT = "webhook.port", Some("5443"), None,
+        "The port of the admission webhook.";
+    WEBHOOK_SERVICE = "webhook.service", Some("windlass-webhook"), None,
+        "The name of the Kubernetes Service that the API server reaches the admission webhook by.";
+    WEBHOOK_CONFIGURATION = "webhook.configuration", Some("windlass"), None,
+        "The name of the ValidatingWebhookConfiguration that is given the CA of the admission webhook.";
     CA_LEAF_LIFETIME = "ca.leafLifetime", Some("24h"), None,
         "How long a proxy's certificate lives, from 2s to 3650d. It is renewed at half of it.";
     CA_REISSUE_RATE = "ca.reissueRate", Some("200"), None,

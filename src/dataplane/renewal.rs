@@ -16,6 +16,8 @@ use crate::telemetry::chain;
 
 /// The longest time without a look at the file: someone else may have replaced it.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// How often to look whether someone has replaced a token that is theirs to replace.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// What renews the token of one dataplane.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ enum RenewError {
     NoToken,
     #[error("the control plane finds it too early for a new token: do the clocks differ?")]
     TooEarly,
+    #[error("the ServiceAccountToken has ended, and the kubelet put no other in its place")]
+    NotReplaced,
     #[error("the new token cannot be written to the file")]
     Write(#[source] std::io::Error),
 }
@@ -72,7 +76,14 @@ impl Renewal {
     /// How long the token in the file is good enough.
     fn due(&self, early: f64) -> Result<Duration, RenewError> {
         let token = Inspected::parse(self.file.read()?.token.expose())?;
-        Ok(token.renew_in(early, clock::now()))
+        if token.is_renewed() {
+            return Ok(token.renew_in(early, clock::now()));
+        }
+        // Envoy reads the file for every stream: there is nothing to do but to tell.
+        if token.expires_at() <= clock::now() {
+            return Err(RenewError::NotReplaced);
+        }
+        Ok(LOOK)
     }
 
     async fn renew(&mut self) -> Result<(), RenewError> {
@@ -110,6 +121,9 @@ impl Renewal {
             RenewError::Write(_) => {
                 "let this process write to the file and its folder, or have someone else replace \
                  the file before the token ends"
+            }
+            RenewError::NotReplaced => {
+                "mount the token as a projected volume (serviceAccountToken), which keeps it good"
             }
             RenewError::Control(error) if error.is_transient() => "it is tried again",
             _ => "`windlass generate dataplane-token` makes a new one; write it to the file",

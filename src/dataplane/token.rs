@@ -14,10 +14,18 @@ use crate::model::{DataplaneId, Timestamp, printable};
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    mesh: String,
-    name: String,
+    subject: Subject,
     issued_at: Timestamp,
     expires_at: Timestamp,
+}
+
+/// Whose token it says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    /// A dataplane's; the control plane gives it successors.
+    Dataplane { mesh: String, name: String },
+    /// A Kubernetes service account's; the kubelet puts successors into the file.
+    ServiceAccount,
 }
 
 /// A token that will not do. None of its bytes are in the message, but the
@@ -49,11 +57,15 @@ pub enum Unfit {
 /// The claims that are looked at (RFC 7519 4.1), times in seconds.
 #[derive(Deserialize)]
 struct Payload {
-    name: String,
-    mesh: String,
+    name: Option<String>,
+    mesh: Option<String>,
+    sub: Option<String>,
     iat: i64,
     exp: i64,
 }
+
+/// What the `sub` of a service account begins with.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 impl Inspected {
     /// Reads the claims of a token.
@@ -68,9 +80,13 @@ impl Inspected {
             .decode(payload)
             .map_err(|_| Unfit::Form)?;
         let payload: Payload = serde_json::from_slice(&payload).map_err(|_| Unfit::Form)?;
+        let subject = match (payload.mesh, payload.name, payload.sub) {
+            (Some(mesh), Some(name), _) => Subject::Dataplane { mesh, name },
+            (_, _, Some(sub)) if sub.starts_with(SERVICE_ACCOUNT) => Subject::ServiceAccount,
+            _ => return Err(Unfit::Form),
+        };
         Ok(Self {
-            mesh: payload.mesh,
-            name: payload.name,
+            subject,
             issued_at: Timestamp::from_unix_seconds(payload.iat),
             expires_at: Timestamp::from_unix_seconds(payload.exp),
         })
@@ -80,8 +96,10 @@ impl Inspected {
     #[must_use]
     pub fn problems(&self, wanted: &DataplaneId, now: Timestamp) -> Vec<Unfit> {
         let mut problems = Vec::new();
-        if self.mesh != wanted.mesh.as_str() || self.name != wanted.name.as_str() {
-            let actual = format!("{}/{}", self.mesh, self.name);
+        if let Subject::Dataplane { mesh, name } = &self.subject
+            && (mesh != wanted.mesh.as_str() || name != wanted.name.as_str())
+        {
+            let actual = format!("{mesh}/{name}");
             problems.push(Unfit::OtherDataplane {
                 actual: printable(&actual).chars().take(400).collect(),
                 wanted: wanted.clone(),
@@ -100,6 +118,13 @@ impl Inspected {
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// Whether its successor is the control plane's to give. Otherwise others
+    /// replace it in time.
+    #[must_use]
+    pub fn is_renewed(&self) -> bool {
+        matches!(self.subject, Subject::Dataplane { .. })
     }
 
     /// How long to wait before its successor is asked for: about two thirds of
@@ -186,6 +211,17 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn a_service_account_s_token_fits_every_dataplane_until_it_ends() {
+        let payload = json!({
+            "sub": "system:serviceaccount:default:web", "iat": ISSUED, "exp": ISSUED + 300,
+        });
+        let token = Inspected::parse(&token(&payload)).unwrap();
+        assert!(!token.is_renewed() && of_300_seconds().is_renewed());
+        assert_eq!(token.problems(&id("default", "dp-1"), at(299)), []);
+        assert_eq!(token.problems(&id("default", "dp-1"), at(300)).len(), 1);
     }
 
     #[test]

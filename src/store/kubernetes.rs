@@ -29,8 +29,9 @@ use cluster::{Cluster, Fault};
 use names::{NAME, hashed, part};
 use tree::Tree;
 
-pub use open::{KubernetesSettings, OpenError};
+pub use open::{Connection, KubernetesSettings, OpenError};
 pub use schema::crds;
+pub use submitted::Submitted;
 
 mod blob;
 mod cluster;
@@ -48,6 +49,7 @@ mod open;
 mod read;
 mod schema;
 mod steward;
+mod submitted;
 mod sweep;
 mod tree;
 mod write;

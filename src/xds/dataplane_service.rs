@@ -21,7 +21,9 @@ use tonic_prost::ProstCodec;
 
 use super::index::{Index, UnknownDataplane};
 use super::server::auth;
+use super::server::credential::Credential;
 use crate::clock;
+use crate::kubernetes::accounts::ServiceAccounts;
 use crate::model::{DataplaneId, Timestamp};
 use crate::token::{Claims, Keyring};
 
@@ -87,16 +89,22 @@ pub(super) struct DataplaneService(Arc<Inner>);
 struct Inner {
     index: Arc<Index>,
     tokens: Arc<Keyring>,
+    accounts: Option<Arc<ServiceAccounts>>,
     signers: Semaphore,
     /// The dataplanes that a token was signed for within the last [`INTERVAL`].
     renewed: Mutex<HashMap<DataplaneId, Timestamp>>,
 }
 
 impl DataplaneService {
-    pub(super) fn new(index: Arc<Index>, tokens: Arc<Keyring>) -> Self {
+    pub(super) fn new(
+        index: Arc<Index>,
+        tokens: Arc<Keyring>,
+        accounts: Option<Arc<ServiceAccounts>>,
+    ) -> Self {
         Self(Arc::new(Inner {
             index,
             tokens,
+            accounts,
             signers: Semaphore::new(SIGNERS),
             renewed: Mutex::default(),
         }))
@@ -104,24 +112,30 @@ impl DataplaneService {
 }
 
 impl Inner {
-    fn admit(&self, metadata: &MetadataMap, node_id: &str) -> Result<Claims, Status> {
-        let claims = auth::authenticate(metadata, &self.tokens, clock::now())?;
+    async fn admit(&self, metadata: &MetadataMap, node_id: &str) -> Result<Credential, Status> {
+        let accounts = self.accounts.as_deref();
+        let credential = auth::authenticate(metadata, &self.tokens, accounts, clock::now());
+        let credential = credential.await?;
         let node = Node {
             id: node_id.to_owned(),
             ..Node::default()
         };
-        let dataplane = auth::authorize(&claims, Some(&node))?;
+        let dataplane = auth::authorize(&credential, Some(&node), &self.index, accounts)?;
         if self.index.knows(&dataplane) {
-            Ok(claims)
+            Ok(credential)
         } else {
             Err(Status::not_found(UnknownDataplane(dataplane).to_string()))
         }
     }
 
-    fn check(&self, request: &Request<NodeRequest>) -> Result<CheckResponse, Status> {
-        let claims = self.admit(request.metadata(), &request.get_ref().node_id)?;
+    async fn check(
+        self: Arc<Self>,
+        request: Request<NodeRequest>,
+    ) -> Result<CheckResponse, Status> {
+        let node_id = &request.get_ref().node_id;
+        let credential = self.admit(request.metadata(), node_id).await?;
         Ok(CheckResponse {
-            expires_at_unix_seconds: claims.expires_at.unix_seconds(),
+            expires_at_unix_seconds: credential.expires_at().unix_seconds(),
         })
     }
 
@@ -129,15 +143,20 @@ impl Inner {
         self: Arc<Self>,
         request: Request<NodeRequest>,
     ) -> Result<RenewTokenResponse, Status> {
-        let claims = self.admit(request.metadata(), &request.get_ref().node_id)?;
+        let node_id = &request.get_ref().node_id;
+        let credential = self.admit(request.metadata(), node_id).await?;
         let now = clock::now();
-        if !is_due(&claims, now) {
-            // What was signed once need not be signed again.
-            return Ok(RenewTokenResponse {
-                token: auth::token(request.metadata())?.to_owned(),
-                expires_at_unix_seconds: claims.expires_at.unix_seconds(),
-            });
-        }
+        let claims = match credential {
+            Credential::Dataplane(claims) if is_due(&claims, now) => claims,
+            // What was signed once need not be signed again, and the tokens of
+            // service accounts are Kubernetes' own to replace.
+            other => {
+                return Ok(RenewTokenResponse {
+                    token: auth::token(request.metadata())?.to_owned(),
+                    expires_at_unix_seconds: other.expires_at().unix_seconds(),
+                });
+            }
+        };
         self.take_turn(&claims.dataplane, now)?;
         let (token, expires_at) = self.sign(&claims).await.map_err(|error| {
             tracing::error!(
@@ -234,8 +253,8 @@ impl UnaryService<NodeRequest> for Check {
     type Future = BoxFuture<Response<CheckResponse>, Status>;
 
     fn call(&mut self, request: Request<NodeRequest>) -> Self::Future {
-        let result = self.0.check(&request).map(Response::new);
-        Box::pin(std::future::ready(result))
+        let work = Arc::clone(&self.0).check(request);
+        Box::pin(async move { work.await.map(Response::new) })
     }
 }
 

@@ -202,6 +202,19 @@ impl Index {
         self.state.clone()
     }
 
+    /// The namespace that a dataplane names, if it names one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does not know the dataplane.
+    pub fn namespace(&self, id: &DataplaneId) -> Result<Option<ResourceName>, UnknownDataplane> {
+        let state = self.state.borrow();
+        let mesh = state.current.meshes.get(&id.mesh);
+        let dataplane = mesh.and_then(|mesh| mesh.dataplane(&id.name));
+        let dataplane = dataplane.ok_or_else(|| UnknownDataplane(id.clone()))?;
+        Ok(dataplane.namespace.clone())
+    }
+
     fn admit(&self, id: &DataplaneId, target: Target) -> Arc<Proxy> {
         let (targets, target) = watch::channel(target);
         let (out, feed) = watch::channel(Feed::Pending);

@@ -3,6 +3,7 @@
 mod ads;
 pub(super) mod auth;
 mod conversation;
+pub(super) mod credential;
 mod fetch;
 mod outgoing;
 mod protocol;
@@ -19,15 +20,18 @@ use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(super) use self::ads::Ads;
+use self::credential::Credential;
 use self::outgoing::Outgoing;
 use self::protocol::{Delta, Protocol, Service, Sotw};
 use super::evidence::EvidenceBoard;
 use super::index::Index;
 use super::metrics::{CodeLabel, XdsMetrics};
 use crate::clock;
+use crate::kubernetes::accounts::ServiceAccounts;
 use crate::token::Keyring;
 
 /// How long a stream may take to send its first message, and a fetch to be answered.
@@ -44,6 +48,7 @@ pub(super) struct Xds(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) index: Arc<Index>,
     pub(super) tokens: Arc<Keyring>,
+    pub(super) accounts: Option<Arc<ServiceAccounts>>,
     pub(super) evidence: Arc<EvidenceBoard>,
     pub(super) metrics: XdsMetrics,
     pub(super) shutdown: CancellationToken,
@@ -61,24 +66,30 @@ impl std::ops::Deref for Xds {
 
 impl Xds {
     /// Lets a stream in whose token is good. Everything else is answered on the stream.
-    fn open<P: Protocol>(
+    async fn open<P: Protocol>(
         &self,
         service: Service,
         request: Request<Streaming<P::Request>>,
     ) -> Result<Response<Responses<P::Response>>, Status> {
-        let claims = auth::authenticate(request.metadata(), &self.tokens, clock::now())
-            .map_err(|status| self.refused(status))?;
+        let credential = self.authenticate(request.metadata()).await;
+        let credential = credential.map_err(|status| self.refused(status))?;
         let (items, receiver) = mpsc::channel(1);
         let (end, outgoing) = Outgoing::new(receiver);
         let xds = self.clone();
         let inbound = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = stream::run::<P>(&xds, service, claims, inbound, items).await {
+            if let Err(status) = stream::run::<P>(&xds, service, credential, inbound, items).await {
                 // Fails only when the proxy has gone.
                 let _ = end.send(xds.refused(status));
             }
         });
         Ok(Response::new(Box::pin(outgoing)))
+    }
+
+    /// Who is calling.
+    async fn authenticate(&self, metadata: &MetadataMap) -> Result<Credential, Status> {
+        let accounts = self.accounts.as_deref();
+        auth::authenticate(metadata, &self.tokens, accounts, clock::now()).await
     }
 
     fn refused(&self, status: Status) -> Status {
@@ -97,14 +108,14 @@ impl SecretDiscoveryService for Xds {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
-        self.open::<Sotw>(Service::Secrets, request)
+        self.open::<Sotw>(Service::Secrets, request).await
     }
 
     async fn delta_secrets(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
-        self.open::<Delta>(Service::Secrets, request)
+        self.open::<Delta>(Service::Secrets, request).await
     }
 
     async fn fetch_secrets(

@@ -1,9 +1,10 @@
-//! The certificate of the xDS server.
+//! The certificates of the servers that Windlass proves by CAs of its own: the
+//! xDS server, and the admission webhook of Kubernetes.
 //!
-//! A CA is made on first run. Its certificate is what proxies trust the server
-//! by; its key is sealed in the store. The server's own certificate and key
-//! exist in memory only: they are made at each start and replaced in time,
-//! under the same CA.
+//! A CA is made on first run. Its certificate is what clients trust the server
+//! by; its key is sealed in the store, so that all replicas have it. The
+//! server's own certificate and key exist in memory only: they are made at each
+//! start and replaced in time, under the same CA.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -29,8 +30,31 @@ use crate::model::{PrivateKey, Timestamp};
 use crate::store::encryption::{Vault, VaultError};
 use crate::store::{Store, StoreError};
 
-/// The secret in the store: certificate and key of the CA.
-const SECRET: &str = "xds-ca";
+/// What a CA of Windlass is for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Purpose {
+    /// The secret in the store: certificate and key of the CA.
+    secret: &'static str,
+    /// The CA's name.
+    ca: &'static str,
+    /// What is spoken over TLS.
+    protocol: &'static [u8],
+}
+
+/// The xDS server, which proxies connect to.
+pub static XDS: Purpose = Purpose {
+    secret: "xds-ca",
+    ca: "Windlass xDS CA",
+    protocol: b"h2",
+};
+
+/// The admission webhook, which the API server of Kubernetes connects to.
+pub static WEBHOOK: Purpose = Purpose {
+    secret: "webhook-ca",
+    ca: "Windlass webhook CA",
+    protocol: b"http/1.1",
+};
+
 const CA_LIFETIME: Duration = Duration::from_hours(24 * 3652);
 const LEAF_LIFETIME: Duration = Duration::from_hours(24 * 30);
 /// How much earlier than now a certificate begins, for clocks that are behind.
@@ -46,10 +70,10 @@ pub enum TlsError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The CA in the store cannot be sealed or opened.
-    #[error("the CA of the xDS server cannot be sealed or opened")]
+    #[error("the CA of a server cannot be sealed or opened")]
     Vault(#[source] Box<VaultError>),
     /// The CA in the store is not what was put there.
-    #[error("the CA of the xDS server in the store cannot be read: {problem}")]
+    #[error("the CA of a server in the store cannot be read: {problem}")]
     Damaged {
         /// What is wrong; never key bytes.
         problem: String,
@@ -63,10 +87,10 @@ pub enum TlsError {
         name: String,
     },
     /// A certificate could not be signed.
-    #[error("failed to sign the certificate of the xDS server")]
+    #[error("failed to sign the certificate of a server")]
     Sign(#[from] rcgen::Error),
     /// The TLS library refused the certificate.
-    #[error("failed to set up TLS for the xDS server")]
+    #[error("failed to set up TLS for a server")]
     Tls(#[from] rustls::Error),
     /// The CA's certificate could not be written.
     #[error("failed to write `{path}`")]
@@ -86,6 +110,7 @@ impl From<VaultError> for TlsError {
 
 /// The CA of the xDS server and the certificate that the server shows now.
 pub struct ServerIdentity {
+    purpose: &'static Purpose,
     ca_pem: Arc<str>,
     issuer: Issuer<'static, KeyPair>,
     names: Vec<String>,
@@ -113,7 +138,8 @@ pub fn server_names(advertised: Option<&str>) -> Vec<String> {
 }
 
 impl ServerIdentity {
-    /// Opens the CA in the store, or makes it, and signs a certificate for `names`.
+    /// Opens the CA of the xDS server in the store, or makes it, and signs a
+    /// certificate for `names`.
     ///
     /// # Errors
     ///
@@ -125,18 +151,38 @@ impl ServerIdentity {
         names: Vec<String>,
         now: Timestamp,
     ) -> Result<Self, TlsError> {
-        let known = store.secrets(SECRET).await?;
-        let known = known.into_iter().find(|(name, _)| name == SECRET);
+        Self::open_or_create_for(&XDS, store, vault, names, now).await
+    }
+
+    /// The same for another purpose.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_or_create`] does.
+    pub async fn open_or_create_for(
+        purpose: &'static Purpose,
+        store: &dyn Store,
+        vault: &Vault,
+        names: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Self, TlsError> {
+        let known = store.secrets(purpose.secret).await?;
+        let known = known.into_iter().find(|(name, _)| name == purpose.secret);
         let sealed = if let Some((_, sealed)) = known {
             sealed
         } else {
-            let made = vault.seal(&create_ca(now)?)?;
-            store.put_secret_if_absent(SECRET, &made).await?
+            let made = vault.seal(&create_ca(purpose, now)?)?;
+            store.put_secret_if_absent(purpose.secret, &made).await?
         };
-        Self::from_ca(&vault.unseal(&sealed)?, names, now)
+        Self::from_ca(purpose, &vault.unseal(&sealed)?, names, now)
     }
 
-    fn from_ca(ca: &PrivateKey, names: Vec<String>, now: Timestamp) -> Result<Self, TlsError> {
+    fn from_ca(
+        purpose: &'static Purpose,
+        ca: &PrivateKey,
+        names: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Self, TlsError> {
         let damaged = |problem: &dyn fmt::Display| TlsError::Damaged {
             problem: problem.to_string(),
         };
@@ -155,6 +201,7 @@ impl ServerIdentity {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let first = issue(&issuer, &names, &provider, now)?;
         Ok(Self {
+            purpose,
             ca_pem: certificate.into(),
             issuer,
             names,
@@ -181,8 +228,8 @@ impl ServerIdentity {
         })
     }
 
-    /// The configuration of the server: TLS 1.2 and 1.3, HTTP/2 only, and
-    /// always the newest certificate.
+    /// The configuration of the server: TLS 1.2 and 1.3, one protocol only,
+    /// and always the newest certificate.
     ///
     /// # Errors
     ///
@@ -192,7 +239,7 @@ impl ServerIdentity {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(self.resolver.clone());
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![self.purpose.protocol.to_vec()];
         // Streams last for days; a session that nobody resumes is not kept.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -226,7 +273,8 @@ impl ServerIdentity {
                     renew_at = now + RETRY;
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "the certificate of the xDS server was not renewed"
+                        ca = self.purpose.ca,
+                        "the certificate of a server was not renewed"
                     );
                 }
             }
@@ -253,9 +301,9 @@ impl ResolvesServerCert for Resolver {
 }
 
 /// Certificate and key of a new CA, one after the other.
-fn create_ca(now: Timestamp) -> Result<PrivateKey, TlsError> {
+fn create_ca(purpose: &Purpose, now: Timestamp) -> Result<PrivateKey, TlsError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = common_name("Windlass xDS CA");
+    params.distinguished_name = common_name(purpose.ca);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = (now - BACKDATE).to_date_time();

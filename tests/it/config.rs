@@ -158,10 +158,6 @@ fn unknown_keys_and_variables_are_refused_with_a_suggestion() {
 #[test]
 fn what_a_later_version_supports_is_refused_and_not_ignored() {
     assert_eq!(
-        problem("store:\n  type: kubernetes\n", &[]),
-        "invalid configuration: store.type: `kubernetes` is not supported by this version; use `sqlite` or `postgres` (windlass.yml:2)"
-    );
-    assert_eq!(
         problem("admin:\n  public:\n    enabled: true\n", &[]),
         "invalid configuration: admin.public: not supported by this version (windlass.yml:2)"
     );

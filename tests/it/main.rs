@@ -15,6 +15,7 @@ mod envoy;
 mod envoy_roots;
 mod garbage;
 mod golden;
+mod kubernetes;
 mod mesh;
 mod plan_apply;
 mod plan_call;

@@ -116,14 +116,17 @@ fn token(
             return None;
         }
     };
-    let found: Vec<Unfit> = match Inspected::parse(content.token.expose()) {
+    let inspected = Inspected::parse(content.token.expose());
+    // How open a token of Kubernetes lies is the kubelet's to say.
+    let is_ours = inspected.as_ref().map_or(true, Inspected::is_renewed);
+    let found: Vec<Unfit> = match inspected {
         Ok(token) => token.problems(id, clock::now()),
         Err(unfit) => vec![unfit],
     };
     for unfit in &found {
         refuse(unfit);
     }
-    if content.is_open {
+    if content.is_open && is_ours {
         let _ = writeln!(
             terminal.err,
             "warning: others than its owner can get at the token file `{shown}`\n\

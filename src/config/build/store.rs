@@ -6,33 +6,47 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Settings, duration, hostname, non_empty};
+use super::{Settings, boolean, duration, hostname, non_empty};
 use crate::config::keys::{self, Key};
 use crate::config::{ConfigError, EncryptionConfig, StoreConfig};
 use crate::model::PrivateKey;
+use crate::store::kubernetes::KubernetesSettings;
 use crate::store::postgres::{ClientCertificate, Password, PostgresConfig, PostgresTls, TlsMode};
 
 /// More connections than one control plane has use for.
 const MOST_CONNECTIONS: u32 = 1_000;
 
+/// `store.type`
+enum Type {
+    Sqlite,
+    Postgres,
+    Kubernetes,
+}
+
 impl Settings {
     pub(super) fn store(&self) -> Result<StoreConfig, ConfigError> {
-        let postgres = self.required(&keys::STORE_TYPE, |text| match text {
-            "sqlite" => Ok(false),
-            "postgres" => Ok(true),
-            "kubernetes" => Err(format!(
-                "`{text}` is not supported by this version; use `sqlite` or `postgres`"
-            )),
-            _ => Err("must be `sqlite` or `postgres`".to_owned()),
+        let kind = self.required(&keys::STORE_TYPE, |text| match text {
+            "sqlite" => Ok(Type::Sqlite),
+            "postgres" => Ok(Type::Postgres),
+            "kubernetes" => Ok(Type::Kubernetes),
+            _ => Err("must be `sqlite`, `postgres` or `kubernetes`".to_owned()),
         })?;
         // What is wrong is told also where it is not used.
-        let config = self.postgres()?;
-        Ok(if postgres {
-            StoreConfig::Postgres(config)
-        } else {
-            StoreConfig::Sqlite {
+        let (postgres, kubernetes) = (self.postgres()?, self.kubernetes()?);
+        Ok(match kind {
+            Type::Sqlite => StoreConfig::Sqlite {
                 path: self.state_path(&keys::STORE_SQLITE_PATH)?,
-            }
+            },
+            Type::Postgres => StoreConfig::Postgres(postgres),
+            Type::Kubernetes => StoreConfig::Kubernetes(kubernetes),
+        })
+    }
+
+    pub(super) fn kubernetes(&self) -> Result<KubernetesSettings, ConfigError> {
+        Ok(KubernetesSettings {
+            namespace: self.optional(&keys::STORE_KUBERNETES_NAMESPACE, hostname)?,
+            kubeconfig: self.optional_path(&keys::STORE_KUBERNETES_KUBECONFIG)?,
+            context: self.optional(&keys::STORE_KUBERNETES_CONTEXT, non_empty)?,
         })
     }
 
@@ -141,14 +155,6 @@ impl Settings {
             ca_path,
             client,
         })
-    }
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be `true` or `false`".to_owned()),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The identity file: read with care, made at most once.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 use age::secrecy::ExposeSecret as _;
@@ -37,7 +39,7 @@ pub(super) fn read(path: &Path) -> Result<Identities, VaultError> {
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if !is_private(&metadata) {
         return Err(VaultError::TooOpen {
             path: path.to_owned(),
             mode,
@@ -72,6 +74,17 @@ pub(super) fn read(path: &Path) -> Result<Identities, VaultError> {
         return Err(not_an_identity("holds the same identity twice"));
     }
     Ok(identities)
+}
+
+/// Whether nobody else gets at a file. As an orchestrator mounts a secret, it
+/// is root's, and a group that is made for one service may read it.
+fn is_private(metadata: &Metadata) -> bool {
+    let others = if metadata.uid() == 0 && !rustix::process::geteuid().is_root() {
+        0o037
+    } else {
+        0o077
+    };
+    metadata.mode() & others == 0
 }
 
 pub(super) fn read_or_create(path: &Path) -> Result<Identities, VaultError> {

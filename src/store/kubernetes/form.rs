@@ -18,6 +18,9 @@ pub(super) const KINDS: [Kind; 3] = [Kind::Mesh, Kind::TrafficPermission, Kind::
 /// The label that says which control plane an object belongs to, by the
 /// control plane's namespace.
 pub(super) const CONTROL_PLANE: &str = "windlass.io/control-plane";
+/// The label that says whether Git owns what an object shows: webhooks are
+/// chosen by it.
+const ORIGIN: &str = "windlass.io/origin";
 /// The annotations that say where a resource comes from.
 const SOURCE: &str = "windlass.io/source";
 const FILE: &str = "windlass.io/file";
@@ -72,7 +75,7 @@ pub(super) struct Seen {
     pub(super) is_own: bool,
     pub(super) is_ending: bool,
     /// What its own metadata has of what Windlass puts there.
-    marks: (String, String, String),
+    marks: (String, String, String, String),
     pub(super) status: Value,
     /// The server's count of what it said.
     pub(super) generation: i64,
@@ -111,6 +114,7 @@ impl Seen {
                 label(MANAGED_BY).unwrap_or_default(),
                 annotation(meta, SOURCE).to_owned(),
                 annotation(meta, FILE).to_owned(),
+                label(ORIGIN).unwrap_or_default(),
             ),
             status: data.get("status").cloned().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
@@ -126,11 +130,12 @@ impl Seen {
     /// Whether it is marked as the control plane's, and with where it comes from.
     pub(super) fn is_marked(&self, stored: &StoredResource, home: &str) -> bool {
         let (source, file) = origin(stored);
-        let (manager, old_source, old_file) = &self.marks;
+        let (manager, old_source, old_file, old_origin) = &self.marks;
         self.control_plane == home
             && manager == MANAGER
             && *old_source == source
             && *old_file == file
+            && old_origin == origin_label(stored)
     }
 
     /// What it says, as the store keeps it: without the control plane's own
@@ -141,18 +146,16 @@ impl Seen {
         home: &str,
     ) -> Option<Arc<DesiredResource>> {
         let content = self.content.as_ref().ok()?;
-        let namespace = before.map(|before| namespace_of(&before.resource));
-        match namespace {
-            Some(None) => {
-                let resource = without_namespace(&content.resource, home)?;
-                Some(Arc::new(DesiredResource {
-                    digest: resource.digest(),
-                    resource,
-                    location: content.location.clone(),
-                }))
-            }
-            _ => Some(Arc::clone(content)),
-        }
+        let names_none = before.is_some_and(|before| namespace_of(&before.resource).is_none());
+        let bare = without_namespace(&content.resource, home).filter(|_| names_none);
+        Some(match bare {
+            None => Arc::clone(content),
+            Some(resource) => Arc::new(DesiredResource {
+                digest: resource.digest(),
+                resource,
+                location: content.location.clone(),
+            }),
+        })
     }
 }
 
@@ -242,6 +245,13 @@ fn is_own(meta: &ObjectMeta) -> bool {
         })
 }
 
+fn origin_label(stored: &StoredResource) -> &'static str {
+    match &stored.origin {
+        Origin::Api {} => "api",
+        Origin::Source { .. } => "git",
+    }
+}
+
 fn origin(stored: &StoredResource) -> (String, String) {
     match &stored.origin {
         Origin::Api {} => (String::new(), String::new()),
@@ -314,7 +324,9 @@ pub(super) fn object(stored: &StoredResource, at: &ObjectId, home: &str) -> Valu
     }
     form["metadata"] = json!({
         "name": at.name,
-        "labels": { MANAGED_BY: MANAGER, CONTROL_PLANE: home },
+        "labels": {
+            MANAGED_BY: MANAGER, CONTROL_PLANE: home, ORIGIN: origin_label(stored),
+        },
         "annotations": annotations,
     });
     if at.kind != Kind::Mesh {
@@ -347,6 +359,8 @@ mod tests {
             };
             let (stored, seen) = shown(Resource::Mesh(mesh));
             assert!(seen.says(&stored) && seen.is_marked(&stored, "home"));
+            let adopted = seen.adopted(Some(&stored), "home").unwrap();
+            assert_eq!(adopted.digest, stored.digest, "a change is no deletion");
         }
         for (name, namespace) in [("p", None), ("p_1", Some("prod")), ("a..b", Some("home"))] {
             let selector = || crate::model::Selector {

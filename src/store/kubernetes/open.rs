@@ -1,9 +1,11 @@
 //! Finding the cluster: the pod's own service account, or a kubeconfig.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use zeroize::Zeroizing;
 
 use super::KubernetesStore;
 use crate::store::StoreError;
@@ -72,6 +74,37 @@ impl KubernetesStore {
     }
 
     async fn connect(settings: &KubernetesSettings) -> Result<Self, StoreError> {
+        let found = Connection::open(settings).await?;
+        Ok(Self::new(found.client, &found.namespace, &found.server))
+    }
+}
+
+/// A client of the cluster, and who it is for.
+#[derive(Clone)]
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// The namespace of the control plane.
+    pub namespace: String,
+    /// The server's address, for errors.
+    pub server: String,
+    /// The user name of Windlass there, where it is a service account.
+    pub account: Option<String>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "namespace {} of {}", self.namespace, self.server)
+    }
+}
+
+impl Connection {
+    /// Finds the cluster that `settings` name. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails where nothing says where it is.
+    pub async fn open(settings: &KubernetesSettings) -> Result<Self, StoreError> {
         let found = find(settings).await;
         let (config, in_cluster) = found.map_err(|source| StoreError::Open {
             at: match &settings.kubeconfig {
@@ -86,6 +119,7 @@ impl KubernetesStore {
             (None, false) => NAMESPACE.to_owned(),
         };
         let server = address(&config);
+        let account = own_account(&config.auth_info);
         let client = Client::try_from(config).map_err(|source| StoreError::Open {
             at: format!("namespace {namespace} of {server}"),
             source: OpenError::Client {
@@ -94,8 +128,24 @@ impl KubernetesStore {
             }
             .into(),
         })?;
-        Ok(Self::new(client, &namespace, &server))
+        Ok(Self {
+            client,
+            namespace,
+            server,
+            account,
+        })
     }
+}
+
+/// Whose token is used, by the token's own words: it is our own.
+fn own_account(auth: &kube::config::AuthInfo) -> Option<String> {
+    use age::secrecy::ExposeSecret as _;
+    let token = match (&auth.token, &auth.token_file) {
+        (Some(token), _) => Zeroizing::new(token.expose_secret().to_owned()),
+        (None, Some(path)) => Zeroizing::new(std::fs::read_to_string(path).ok()?),
+        (None, None) => return None,
+    };
+    crate::kubernetes::accounts::subject(token.trim())
 }
 
 /// How to talk to the cluster, and whether this is a pod in it.
@@ -117,8 +167,9 @@ async fn find(settings: &KubernetesSettings) -> Result<(Config, bool), OpenError
             (config, true)
         }
     };
-    // What is tried again is decided where it is known what was asked.
-    config.default_retry = false;
+    // A busy server says so (429). What is sent twice is done once: it names
+    // the version that it replaces.
+    config.default_retry = true;
     config.connect_timeout = Some(super::cluster::CONNECT);
     Ok((config, in_cluster))
 }

@@ -35,7 +35,7 @@ mod status;
 /// How long to wait after something happened: more follows.
 const SETTLE: Duration = Duration::from_millis(30);
 /// How long at most until all is looked at again.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(5);
 /// How long to wait after a failure.
 const BACKOFF: Duration = Duration::from_secs(2);
 /// How often a round follows another at once, where there is more to do.
@@ -123,6 +123,7 @@ impl Steward {
         let _watches = Aborted(watches);
         let mut news = self.store.news.subscribe();
         news.mark_changed();
+        let mut complaint: Option<String> = None;
         loop {
             // Whatever happened while the last round went on is looked at now.
             tokio::select! {
@@ -147,11 +148,17 @@ impl Steward {
             }
             for _ in 0..ROUNDS {
                 match self.round().await {
-                    Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(true) => complaint = None,
+                    Ok(false) => {
+                        complaint = None;
+                        break;
+                    }
                     Err(error) => {
                         let error = crate::telemetry::chain(&error).to_string();
-                        warn!(error, "custom resources are not up to date");
+                        if complaint.as_ref() != Some(&error) {
+                            warn!(error, "custom resources are not up to date");
+                            complaint = Some(error);
+                        }
                         let _ = timeout(self.store.cluster.jitter(BACKOFF), news.changed()).await;
                         news.mark_changed();
                         break;
@@ -179,14 +186,17 @@ impl Steward {
         meshes.extend(head.meshes.keys().cloned());
         meshes.extend(head.gone.keys().cloned());
         self.shown.retain(|mesh, _| meshes.contains(mesh));
-        let mut failure = None;
+        let (mut failure, mut is_done) = (None, true);
         for mesh in meshes {
             let Some(situation) = self.situation(&head, mesh).await? else {
                 return Ok(true);
             };
             if !situation.is_settled() {
                 match self.show(&situation).await {
-                    Ok(()) => continue,
+                    Ok(more) => {
+                        is_done &= !more;
+                        continue;
+                    }
                     // One resource does not hold up the others.
                     Err(error) => failure = Some(error),
                 }
@@ -198,7 +208,7 @@ impl Steward {
         }
         self.tell_status(&head).await?;
         self.sweep.sweep(&self.store).await?;
-        failure.map_or(Ok(false), Err)
+        failure.map_or(Ok(!is_done), Err)
     }
 
     /// What the ledger holds of a mesh, and what was shown of it; `None` where

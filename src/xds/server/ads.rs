@@ -4,7 +4,6 @@
 //! 16 KiB of every stream, a fifth of what a connected proxy costs.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
@@ -70,10 +69,11 @@ struct Open<P>(Xds, PhantomData<P>);
 impl<P: Protocol> StreamingService<P::Request> for Open<P> {
     type Response = P::Response;
     type ResponseStream = Responses<P::Response>;
-    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Streaming<P::Request>>) -> Self::Future {
-        ready(self.0.open::<P>(Service::Aggregated, request))
+        let xds = self.0.clone();
+        Box::pin(async move { xds.open::<P>(Service::Aggregated, request).await })
     }
 }
 

@@ -4,10 +4,14 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::protobuf::value::Kind;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use zeroize::Zeroizing;
 
+use super::credential::{self, Credential};
 use crate::dataplane::bootstrap;
+use crate::kubernetes::accounts::{self, ServiceAccounts};
 use crate::model::{DataplaneId, Timestamp};
-use crate::token::{Claims, Keyring};
+use crate::token::Keyring;
+use crate::xds::index::Index;
 
 /// A drain time that is longer than this is nonsense, in seconds.
 const MAX_DRAIN: f64 = 7.0 * 24.0 * 3600.0;
@@ -15,14 +19,24 @@ const MAX_DRAIN: f64 = 7.0 * 24.0 * 3600.0;
 const HEADER: &str = "authorization";
 const SCHEME: &str = "bearer ";
 
-/// Verifies the token of a call, before anything else of it is looked at.
-pub(in crate::xds) fn authenticate(
+/// Verifies the token of a call, before anything else of it is looked at. One
+/// of a service account is for the API server of Kubernetes to judge.
+pub(in crate::xds) async fn authenticate(
     metadata: &MetadataMap,
     tokens: &Keyring,
+    accounts: Option<&ServiceAccounts>,
     now: Timestamp,
-) -> Result<Claims, Status> {
+) -> Result<Credential, Status> {
+    let token = token(metadata)?;
+    if let Some(accounts) = accounts.filter(|_| !accounts::is_of_windlass(token)) {
+        let account = accounts.verify(token).await;
+        let account = account.map_err(|error| credential::not_proven(&error))?;
+        let token = Zeroizing::new(token.to_owned());
+        return Ok(Credential::ServiceAccount { account, token });
+    }
     tokens
-        .verify(token(metadata)?, now)
+        .verify(token, now)
+        .map(Credential::Dataplane)
         .map_err(|error| Status::unauthenticated(error.to_string()))
 }
 
@@ -47,10 +61,12 @@ pub(in crate::xds) fn token(metadata: &MetadataMap) -> Result<&str, Status> {
     })
 }
 
-/// The dataplane that a node says it is, if the token is that dataplane's.
+/// The dataplane that a node says it is, if the credential is good for it.
 pub(in crate::xds) fn authorize(
-    claims: &Claims,
+    credential: &Credential,
     node: Option<&Node>,
+    index: &Index,
+    accounts: Option<&ServiceAccounts>,
 ) -> Result<DataplaneId, Status> {
     let node_id = node.map_or("", |node| node.id.as_str());
     let dataplane = DataplaneId::from_node_id(node_id).map_err(|error| {
@@ -58,12 +74,7 @@ pub(in crate::xds) fn authorize(
             "the node id of the first message must be `<mesh>.<dataplane>`: {error}"
         ))
     })?;
-    if dataplane != claims.dataplane {
-        return Err(Status::permission_denied(format!(
-            "the token is of dataplane {}, the node is {dataplane}",
-            claims.dataplane
-        )));
-    }
+    credential.may_be(&dataplane, index, accounts)?;
     Ok(dataplane)
 }
 

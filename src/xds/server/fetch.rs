@@ -19,10 +19,11 @@ pub(super) async fn run(
     xds: &Xds,
     request: Request<DiscoveryRequest>,
 ) -> Result<DiscoveryResponse, Status> {
-    let claims = auth::authenticate(request.metadata(), &xds.tokens, clock::now())?;
+    let credential = xds.authenticate(request.metadata()).await?;
     let request = request.into_inner();
     Service::Secrets.check::<Sotw>(&request)?;
-    let dataplane = auth::authorize(&claims, request.node.as_ref())?;
+    let accounts = xds.accounts.as_deref();
+    let dataplane = auth::authorize(&credential, request.node.as_ref(), &xds.index, accounts)?;
     let subscription = xds
         .index
         .subscribe(&dataplane)
@@ -37,7 +38,7 @@ pub(super) async fn run(
         },
     }
     let id = dataplane.clone();
-    let mut connection = (xds.evidence).connect(id, claims.expires_at, clock::now());
+    let mut connection = (xds.evidence).connect(id, credential.expires_at(), clock::now());
     recorded(xds, &dataplane, &connection, &mut feed).await;
     let Feed::Ready(snapshot) = feed.borrow().clone() else {
         return Err(stream::deleted(&dataplane));

@@ -38,8 +38,38 @@ impl<T> Stream for Outgoing<T> {
                 return Poll::Ready(Some(Err(status)));
             }
         }
-        self.items
-            .poll_recv(context)
-            .map(|item| item.map(|item| Ok(*item)))
+        match self.items.poll_recv(context) {
+            // The task lets go of its items a moment before it says why.
+            Poll::Ready(None) if self.end.is_some() => Poll::Pending,
+            item => item.map(|item| item.map(|item| Ok(*item))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_status_that_comes_after_the_last_item_is_not_lost() {
+        let (items, receiver) = mpsc::channel::<Box<u8>>(1);
+        let (end, mut outgoing) = Outgoing::new(receiver);
+        drop(items);
+        let ended = tokio::spawn(async move { outgoing.next().await });
+        tokio::task::yield_now().await;
+        end.send(Status::unauthenticated("over")).unwrap();
+        let status = ended.await.unwrap().unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_nothing_to_say_ends_the_stream() {
+        let (items, receiver) = mpsc::channel::<Box<u8>>(1);
+        let (end, mut outgoing) = Outgoing::new(receiver);
+        drop((items, end));
+        assert!(outgoing.next().await.is_none());
     }
 }

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
 use super::conversation::{Conversation, Heard, Todo};
+use super::credential::Credential;
 use super::protocol::{Protocol, Service};
 use super::{FIRST_MESSAGE, Xds, auth};
 use crate::clock;
 use crate::model::DataplaneId;
-use crate::token::Claims;
 use crate::xds::index::Feed;
 use crate::xds::metrics::{StreamLabel, TypeLabel, XdsMetrics};
 use crate::xds::resource::{Resource, ResourceType};
@@ -34,7 +34,7 @@ const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 pub(super) async fn run<P: Protocol>(
     xds: &Xds,
     service: Service,
-    claims: Claims,
+    credential: Credential,
     mut inbound: Streaming<P::Request>,
     items: mpsc::Sender<Box<P::Response>>,
 ) -> Result<(), Status> {
@@ -44,13 +44,15 @@ pub(super) async fn run<P: Protocol>(
         first = first_message(&mut inbound) => first?,
     };
     service.check::<P>(&first)?;
-    let dataplane = auth::authorize(&claims, P::node(&first))?;
+    let accounts = xds.accounts.as_deref();
+    let dataplane = auth::authorize(&credential, P::node(&first), &xds.index, accounts)?;
     let subscription = xds
         .index
         .subscribe(&dataplane)
         .map_err(|error| Status::not_found(error.to_string()))?;
 
-    let connection = (xds.evidence).connect(dataplane.clone(), claims.expires_at, clock::now());
+    let connection =
+        (xds.evidence).connect(dataplane.clone(), credential.expires_at(), clock::now());
     connection.drains(auth::drain_seconds(P::node(&first)));
     let _open = OpenStream::new(&xds.metrics, service, P::NAME);
     let name = service.name();
@@ -63,7 +65,7 @@ pub(super) async fn run<P: Protocol>(
         dataplane: dataplane.clone(),
     };
     let feed = subscription.feed();
-    let result = stream.serve(claims, first, inbound, items, feed).await;
+    let result = stream.serve(&credential, first, inbound, items, feed).await;
     let code = result.as_ref().err().map(Status::code);
     tracing::info!(%dataplane, service = name, protocol = P::NAME, ?code, "stream closed");
     result
@@ -111,13 +113,16 @@ enum Recording {
 impl<P: Protocol> Stream<'_, P> {
     async fn serve(
         mut self,
-        claims: Claims,
+        credential: &Credential,
         first: Box<P::Request>,
         mut inbound: Streaming<P::Request>,
         items: mpsc::Sender<Box<P::Response>>,
         mut feed: watch::Receiver<Feed>,
     ) -> Result<(), Status> {
-        let mut tokens = self.xds.tokens.changes();
+        let xds = self.xds;
+        let mut tokens = xds.tokens.changes();
+        // Boxed: few streams have more to wait for than the end of time.
+        let mut refused = Box::pin(credential.until_refused(xds.accounts.as_deref()));
         let mut mended = self.conversation.connection().mended();
         let mut written = self.conversation.connection().written();
         let mut published = self.xds.index.published();
@@ -129,7 +134,7 @@ impl<P: Protocol> Stream<'_, P> {
         let mut room: Option<OwnedPermit<Box<P::Response>>> = None;
         let mut silent_at: Option<Instant> = None;
         loop {
-            let left = self.time_left(&claims)?;
+            let left = self.time_left(credential)?;
             // The newest snapshot becomes a response when there is room for
             // one: a proxy that does not read costs one response and no more.
             if self.conversation.is_ready()
@@ -166,7 +171,10 @@ impl<P: Protocol> Stream<'_, P> {
                         return Err(stopping());
                     }
                     self.look(&mut feed)?;
+                    // It may be in another namespace now.
+                    credential.may_be(&self.dataplane, &xds.index, xds.accounts.as_deref())?;
                 }
+                status = &mut refused => return Err(status),
                 changed = mended.changed() => {
                     if changed.is_err() {
                         return Err(stopping());
@@ -206,17 +214,10 @@ impl<P: Protocol> Stream<'_, P> {
     }
 
     /// How long the token is good, as far as one can tell now.
-    fn time_left(&self, claims: &Claims) -> Result<Duration, Status> {
-        let (at, now) = (claims.expires_at, clock::now());
-        if at <= now {
-            return Err(Status::unauthenticated(format!(
-                "the token expired at {at}"
-            )));
-        }
-        if self.xds.tokens.revoked(&claims.token_id) {
-            return Err(Status::unauthenticated("the token was revoked"));
-        }
-        Ok(at.since(now).min(LONGEST_SLEEP))
+    fn time_left(&self, credential: &Credential) -> Result<Duration, Status> {
+        let now = clock::now();
+        credential.still_holds(&self.xds.tokens, now)?;
+        Ok(credential.expires_at().since(now).min(LONGEST_SLEEP))
     }
 
     /// Takes in a request.

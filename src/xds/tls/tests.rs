@@ -70,11 +70,11 @@ async fn a_renewed_certificate_is_shown_and_outlives_the_old_one() {
 async fn the_key_of_the_ca_is_in_the_store_sealed_and_nowhere_else() {
     let (store, vault) = (MemoryStore::new(), Vault::ephemeral());
     let identity = identity(&store, &vault).await;
-    let secrets = store.secrets(SECRET).await.unwrap();
+    let secrets = store.secrets(XDS.secret).await.unwrap();
     let [(name, sealed)] = secrets.as_slice() else {
         panic!("{secrets:?}");
     };
-    assert_eq!(name, SECRET);
+    assert_eq!(name, XDS.secret);
     assert!(!String::from_utf8_lossy(&sealed.0).contains("PRIVATE KEY"));
     assert!(!identity.ca_pem().contains("PRIVATE KEY"));
     assert!(!format!("{identity:?}").contains("PRIVATE KEY"));
@@ -95,7 +95,10 @@ async fn a_damaged_ca_and_a_bad_name_are_errors_without_key_bytes() {
         let sealed = vault
             .seal(&PrivateKey::new(Zeroizing::new(text.to_owned())))
             .unwrap();
-        store.put_secret_if_absent(SECRET, &sealed).await.unwrap();
+        store
+            .put_secret_if_absent(XDS.secret, &sealed)
+            .await
+            .unwrap();
         let names = server_names(None);
         let error = ServerIdentity::open_or_create(&store, &vault, names, at(NOW))
             .await

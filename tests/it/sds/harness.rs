@@ -177,6 +177,7 @@ impl Site {
         let parts = Parts {
             state: watch,
             tokens: keyring.clone(),
+            accounts: None,
             vault: vault.clone(),
             evidence: evidence.clone(),
             store: store.clone(),

@@ -27,6 +27,8 @@ pub(crate) struct Listeners {
     pub(crate) admin: String,
     pub(crate) xds: String,
     pub(crate) diagnostics: String,
+    #[serde(default)]
+    pub(crate) webhook: Option<String>,
 }
 
 /// A running `windlass run`, or several behind one address. Dropping it kills it.

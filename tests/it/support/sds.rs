@@ -30,13 +30,22 @@ pub(crate) struct Secrets {
 
 /// `FetchSecrets` for both secrets, with a token made for it.
 pub(crate) fn fetch(daemon: &Daemon, mesh: &str, dataplane: &str) -> Result<Secrets, String> {
-    let token = daemon.token(dataplane, mesh);
+    fetch_with(daemon, mesh, dataplane, &daemon.token(dataplane, mesh))
+}
+
+/// `FetchSecrets` for both secrets with that token.
+pub(crate) fn fetch_with(
+    daemon: &Daemon,
+    mesh: &str,
+    dataplane: &str,
+    token: &str,
+) -> Result<Secrets, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let fetched = runtime.block_on(async {
-        let fetched = call(daemon, format!("{mesh}.{dataplane}"), &token);
+        let fetched = call(daemon, format!("{mesh}.{dataplane}"), token);
         tokio::time::timeout(TIMEOUT, fetched).await
     });
     fetched.map_err(|error| error.to_string())?
@@ -104,7 +113,7 @@ pub(crate) struct Seen {
     /// How many certificates of its own it took.
     pub(crate) leaves: usize,
     /// Why its stream ended.
-    end: Option<String>,
+    pub(crate) end: Option<String>,
 }
 
 impl Proxy {
@@ -116,7 +125,17 @@ impl Proxy {
         name: &str,
         judge: impl Fn(&str) -> Result<(), String> + Send + 'static,
     ) -> Self {
-        let token = daemon.token(name, mesh);
+        Self::start_with(daemon, mesh, name, daemon.token(name, mesh), judge)
+    }
+
+    /// The same with that token.
+    pub(crate) fn start_with(
+        daemon: &Daemon,
+        mesh: &str,
+        name: &str,
+        token: String,
+        judge: impl Fn(&str) -> Result<(), String> + Send + 'static,
+    ) -> Self {
         let ca = std::fs::read(daemon.xds_ca()).expect("the CA of the daemon");
         let (address, node) = (daemon.listeners().xds.clone(), format!("{mesh}.{name}"));
         let (seen, stop) = (

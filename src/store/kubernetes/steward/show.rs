@@ -31,19 +31,20 @@ enum Done {
 }
 
 impl Steward {
-    /// Brings the objects of a mesh in line, and notes it in the head.
-    pub(super) async fn show(&mut self, situation: &Situation) -> Result<(), StoreError> {
+    /// Brings the objects of a mesh in line, and notes it in the head; whether
+    /// there is more to do.
+    pub(super) async fn show(&mut self, situation: &Situation) -> Result<bool, StoreError> {
         let steps = self.steps(situation);
         if !steps.is_empty() {
             debug!(mesh = %situation.mesh, objects = steps.len(), "custom resources are brought up to date");
         }
         self.carry_out(steps).await?;
-        if self.steps(situation).is_empty() {
-            self.store
-                .note_shown(&situation.mesh, &situation.now, &situation.shown)
-                .await?;
+        if !self.steps(situation).is_empty() {
+            return Ok(true);
         }
-        Ok(())
+        let (mesh, now, shown) = (&situation.mesh, &situation.now, &situation.shown);
+        self.store.note_shown(mesh, now, shown).await?;
+        Ok(false)
     }
 
     /// Puts back what someone made of these objects.

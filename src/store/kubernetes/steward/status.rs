@@ -1,6 +1,7 @@
 //! What `kubectl get` shows beside a resource's own fields: how a mesh stands,
 //! which dataplanes are online, and why something is not taken over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use crate::store::StoreError;
 use crate::store::kubernetes::cluster::for_each;
 use crate::store::kubernetes::form::{ObjectId, Seen};
 use crate::store::kubernetes::ledger::Head;
+use crate::store::kubernetes::tree::Tree;
 
 /// How often proxies are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -47,21 +49,43 @@ impl Steward {
         for tree in &trees {
             self.compare(&tree.state, &evidence, &mut wrong);
         }
-        let strangers = self.objects.all().filter(|seen| seen.key.is_none());
-        let strangers: Vec<Seen> = strangers.cloned().collect();
+        let strangers = self.strangers(&trees);
         wrong.truncate(MOST);
         for_each(wrong, |(id, status)| {
             let cluster = self.store.cluster.clone();
             async move { cluster.tell_status(&id, &status).await }
         })
         .await?;
-        for stranger in strangers {
-            if let Err(why) = stranger.content.clone() {
-                self.refuse(&stranger, crate::model::Generation(0), &why)
-                    .await?;
-            }
+        for (stranger, why) in strangers {
+            let none = crate::model::Generation(0);
+            self.refuse(&stranger, none, &why).await?;
         }
         Ok(())
+    }
+
+    /// Objects that are no resource: since nothing says which, or since
+    /// another object is the same one.
+    fn strangers(&self, trees: &[Arc<Tree>]) -> Vec<(Seen, Vec<String>)> {
+        let home = self.store.cluster.namespace();
+        let mut strangers = Vec::new();
+        for seen in self.objects.all() {
+            let Some(key) = &seen.key else {
+                let why = seen.content.clone().err().unwrap_or_default();
+                strangers.push((seen.clone(), why));
+                continue;
+            };
+            let mesh = trees.iter().find(|tree| tree.state.name == key.mesh);
+            let stored = mesh.and_then(|tree| tree.state.resources.get(key));
+            let first = self.objects.of(key, stored.map(|it| &**it), home);
+            if let Some(first) = first.filter(|first| first.id != seen.id) {
+                let why = format!(
+                    "name: the object {}/{} is that resource of mesh {} already",
+                    first.id.namespace, first.id.name, key.mesh
+                );
+                strangers.push((seen.clone(), vec![why]));
+            }
+        }
+        strangers
     }
 
     /// Finds the statuses of a mesh that are wrong.
@@ -76,7 +100,8 @@ impl Steward {
                 let is_refused = condition(seen).is_some_and(|it| it["status"] != json!("True"));
                 let is_told = key.kind != Kind::Mesh && condition(seen).is_none();
                 if (is_refused || !is_told)
-                    && let Some(status) = accepted(seen, "True", "Stored", "")
+                    && let Some(status) =
+                        accepted(seen, "True", "Stored", "the store holds what it says")
                 {
                     wanted["conditions"] = status["conditions"].clone();
                 }
@@ -108,6 +133,17 @@ impl Steward {
                 };
                 let replica = since.and(record.replica.as_deref());
                 compare(&key, json!({"online": since.is_some(), "replica": replica}));
+            }
+        }
+        for key in mesh.resources.keys() {
+            let id = || DataplaneId {
+                mesh: key.mesh.clone(),
+                name: key.name.clone(),
+            };
+            match key.kind {
+                Kind::TrafficPermission => compare(key, json!({})),
+                Kind::Dataplane if !evidence.contains_key(&id()) => compare(key, json!({})),
+                _ => {}
             }
         }
         if let Some(resource) = mesh.mesh() {

@@ -55,6 +55,7 @@ impl Front {
             admin: admin.address(),
             xds: xds.address(),
             diagnostics: diagnostics.address(),
+            ..Listeners::default()
         }
     }
 }

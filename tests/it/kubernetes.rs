@@ -1,0 +1,6 @@
+//! The control plane in a Kubernetes cluster, with a real API server.
+
+mod deploy;
+mod site;
+mod tokens;
+mod webhook;

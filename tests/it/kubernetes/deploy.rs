@@ -1,0 +1,180 @@
+//! `deploy/kubernetes`: the API server takes it, and the control plane runs with
+//! the rights that it gives.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::site::{MESH, SYSTEM, add_account, manifest, register_webhook};
+use crate::support::daemon::windlass;
+use crate::support::kubernetes::{API_AUDIENCE, Cluster, printed};
+use crate::support::sds::fetch_with;
+use crate::support::{Daemon, Site, wait};
+
+/// The manifests as `kubectl kustomize` renders them.
+fn rendered(cluster: &Cluster) -> String {
+    let folder = manifest("");
+    cluster.run(&["kustomize", folder.trim_end_matches('/')])
+}
+
+/// Applies them. The API server of the tests may be one of before 1.21, which has
+/// the PodDisruptionBudget under its beta name only.
+fn install(cluster: &Cluster) {
+    let mut manifests = rendered(cluster);
+    let versions = cluster.run(&["api-versions"]);
+    if !versions.lines().any(|version| version == "policy/v1") {
+        assert_eq!(manifests.matches("apiVersion: policy/v1\n").count(), 1);
+        manifests = manifests.replace("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n");
+    }
+    let file = cluster.kubeconfig().with_file_name("manifests.yaml");
+    fs::write(&file, manifests).unwrap();
+    let file = file.to_str().unwrap();
+    cluster.run(&["apply", "--server-side", "-f", file]);
+    for kind in ["meshes", "trafficpermissions", "dataplanes"] {
+        let crd = format!("crd/{kind}.kuma.io");
+        cluster.run(&["wait", "--for=condition=Established", "--timeout=60s", &crd]);
+    }
+}
+
+/// A kubeconfig of the control plane's own service account.
+fn own_kubeconfig(cluster: &Cluster) -> PathBuf {
+    let token = cluster.token(SYSTEM, "windlass", API_AUDIENCE);
+    cluster.kubeconfig_of(&token)
+}
+
+/// A control plane in the cluster with those rights.
+fn start(cluster: &Cluster) -> (Site, Daemon) {
+    let kubeconfig = own_kubeconfig(cluster);
+    let site = Site::from_files(&[("demo.yaml", MESH)]);
+    let identity = site.state_dir().with_file_name("identity.txt");
+    let site = site
+        .set("WINDLASS_STORE_TYPE", "kubernetes")
+        .set(
+            "WINDLASS_STORE_KUBERNETES_KUBECONFIG",
+            kubeconfig.to_str().unwrap(),
+        )
+        .set("WINDLASS_STORE_KUBERNETES_NAMESPACE", SYSTEM)
+        .set(
+            "WINDLASS_STORE_ENCRYPTION_IDENTITY_FILE",
+            identity.to_str().unwrap(),
+        )
+        .set("WINDLASS_WEBHOOK_PORT", "0");
+    // Nobody could judge before there is somebody.
+    cluster.run(&["delete", "validatingwebhookconfiguration", "windlass"]);
+    let daemon = site.start();
+    register_webhook(cluster, &daemon);
+    (site, daemon)
+}
+
+#[test]
+fn the_manifests_are_taken_by_the_api_server() {
+    let cluster = Cluster::take();
+    install(&cluster);
+    let pods = "-o=jsonpath={.spec.replicas} {.spec.template.spec.securityContext.runAsNonRoot} \
+                {.spec.template.spec.containers[*].securityContext.readOnlyRootFilesystem} \
+                {.spec.template.spec.containers[*].securityContext.capabilities.drop[0]}";
+    let pods = cluster.run(&["get", "deployment", "windlass", "-n", SYSTEM, pods]);
+    assert_eq!(pods, "2 true true ALL");
+    // Whatever refers to another object refers to one that is there.
+    let of = |kind: &str, path: &str| {
+        let path = format!("-o=jsonpath={path}");
+        cluster.run(&["get", kind, "-n", SYSTEM, &path])
+    };
+    let config = of(
+        "deployment/windlass",
+        "{.spec.template.spec.volumes[0].configMap.name}",
+    );
+    cluster.run(&["get", "configmap", "-n", SYSTEM, &config]);
+    let labels = of(
+        "deployment/windlass",
+        "{.spec.template.metadata.labels.app}",
+    );
+    for kind in ["service/windlass", "service/windlass-webhook"] {
+        assert_eq!(of(kind, "{.spec.selector.app}"), labels);
+    }
+    let service = "{.webhooks[*].clientConfig.service.name}";
+    let service = of("validatingwebhookconfiguration/windlass", service);
+    assert!(
+        service.split(' ').all(|name| name == "windlass-webhook"),
+        "{service}"
+    );
+}
+
+#[test]
+fn the_configuration_of_the_pods_is_one_that_windlass_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut view = windlass();
+    view.args(["run", "--state-dir"]).arg(folder.path());
+    view.args(["--config", &manifest("config.yaml")]);
+    // It comes as far as looking for the identity that a Secret brings.
+    let said = printed(view).unwrap_err();
+    assert!(
+        said.contains("/etc/windlass/identity/identity.txt"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_control_plane_runs_with_its_rights_and_nothing_more() {
+    let cluster = Cluster::take();
+    install(&cluster);
+    add_account(&cluster, "team", "web");
+    cluster.run(&["create", "namespace", "other"]);
+    let (_site, daemon) = start(&cluster);
+
+    // From the commit to keys and to a proxy, by what the cluster alone holds.
+    let keys = cluster.run(&[
+        "get",
+        "secrets",
+        "-n",
+        SYSTEM,
+        "-o=jsonpath={.items[*].type}",
+    ]);
+    assert!(keys.contains("windlass.io/"), "{keys}");
+    let token = cluster.token("team", "web", "windlass");
+    fetch_with(&daemon, "demo", "web", &token).unwrap();
+    // And from `kubectl` to the control plane.
+    let demo = "\
+apiVersion: kuma.io/v1alpha1
+kind: Mesh
+metadata: {name: demo}
+spec: {mtls: {enabled: false}}
+";
+    wait::until("the webhook to be asked", || match cluster.apply(demo) {
+        Err(said) if said.contains("Git owns Mesh/demo: demo.yaml") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+
+    let log = daemon.log();
+    assert!(
+        !log.contains("forbidden: User") && !log.contains("cannot "),
+        "{log}"
+    );
+    let may = |arguments: &[&str]| {
+        let arguments = [&["auth", "can-i"][..], arguments].concat();
+        let asked: Command = Cluster::kubectl_by(&own_kubeconfig(&cluster), &arguments);
+        printed(asked).is_ok()
+    };
+    assert!(may(&["create", "tokenreviews"]) && may(&["get", "secrets", "-n", SYSTEM]));
+    for beyond in [
+        &["get", "secrets", "-n", "default"][..],
+        &["get", "configmaps", "-n", "team"],
+        &["create", "pods", "-n", SYSTEM],
+        &["list", "namespaces"],
+        &[
+            "create",
+            "serviceaccounts",
+            "--subresource=token",
+            "-n",
+            SYSTEM,
+        ],
+        &["update", "customresourcedefinitions"],
+        &["list", "customresourcedefinitions"],
+        &["create", "validatingwebhookconfigurations"],
+        &["update", "validatingwebhookconfigurations/other"],
+        &["update", "roles", "-n", SYSTEM],
+        &["impersonate", "users"],
+    ] {
+        assert!(!may(beyond), "it may {beyond:?}");
+    }
+}

@@ -55,8 +55,8 @@ pub struct App {
     shutdown: CancellationToken,
     tasks: TaskTracker,
     store: Arc<dyn Store>,
-    /// The name under which other replicas know this one.
-    leaves: Option<Arc<str>>,
+    /// The name under which others know this replica.
+    name: Arc<str>,
     /// Held as long as the daemon runs.
     _lock: File,
 }
@@ -68,6 +68,10 @@ impl App {
     /// # Errors
     ///
     /// Fails when the state folder, the store, a key or a listener cannot be had.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one part after the other, each with what it works with"
+    )]
     pub async fn start(mut config: Config) -> Result<Self, AppError> {
         let source = config.source.clone().ok_or(AppError::NoSource)?;
         let Foundation {
@@ -121,6 +125,7 @@ impl App {
                 serving: serving.clone(),
                 vault: Arc::clone(&vault),
                 leading: reconciler.leading(),
+                vault: Arc::clone(&vault),
                 shared,
             },
             replica.clone(),
@@ -171,7 +176,7 @@ impl App {
             shutdown: shutdown.clone(),
             tasks,
             store: kept,
-            leaves: shared.then_some(replica.name),
+            name: replica.name,
             _lock: lock,
         };
         let tls = identity.config()?;
@@ -231,10 +236,8 @@ impl App {
                 "some tasks did not come to an end in time"
             );
         }
-        if let Some(name) = &self.leaves {
-            // Who cannot be told notices.
-            let _ = tokio::time::timeout(FAREWELL, self.store.forget_replica(name)).await;
-        }
+        // Who cannot be told notices.
+        let _ = tokio::time::timeout(FAREWELL, self.store.forget_replica(&self.name)).await;
         self.store.close().await;
         info!("stopped");
     }

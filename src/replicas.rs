@@ -21,6 +21,8 @@ use crate::xds::evidence::EvidenceBoard;
 
 /// How often a replica tells that it lives.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often one that shares its store with nobody does.
+const ALONE: Duration = Duration::from_secs(5);
 /// For how long a replica may be silent before it counts as dead.
 pub const SILENCE: Duration = Duration::from_secs(6);
 /// For how long a dead replica is remembered.
@@ -67,6 +69,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Whether this replica reconciles.
     pub leading: watch::Receiver<bool>,
+    /// What seals keys: others are told what it can open.
+    pub vault: Arc<Vault>,
     /// Whether other replicas may share the store.
     pub shared: bool,
 }
@@ -160,6 +164,7 @@ impl Replicas {
         let mut reach = self.parts.store.reach();
         loop {
             self.own.leads = *leading.borrow_and_update();
+            self.look_at_identities();
             if self.parts.shared {
                 match self.beat().await {
                     Ok(Some(taken)) => return taken,
@@ -167,16 +172,33 @@ impl Replicas {
                     Err(error) => debug!(error = %telemetry::chain(&error), "not heard"),
                 }
             } else {
+                // Nobody else runs, but for who seals keys anew.
+                if let Err(error) = self.parts.store.announce(&self.own).await {
+                    debug!(error = %telemetry::chain(&error), "not heard");
+                }
                 let alone = Arc::new(vec![member(&self.own, None)]);
                 self.roster.send_replace(alone);
             }
             tokio::select! {
-                () = sleep(BEAT), if self.parts.shared => {}
+                () = sleep(if self.parts.shared { BEAT } else { ALONE }) => {}
                 Ok(()) = leading.changed() => {}
                 Ok(()) = reach.changed() => tell(&reach.borrow_and_update()),
-                else => std::future::pending().await,
             }
         }
+    }
+
+    /// Sees whether the file of identities is another one by now.
+    fn look_at_identities(&mut self) {
+        let vault = &self.parts.vault;
+        match vault.refresh() {
+            Ok(true) => info!("keys are sealed to another identity from now on"),
+            Ok(false) => {}
+            Err(error) => {
+                let error = telemetry::chain(&error).to_string();
+                debug!(error, "the identities are those that were read before");
+            }
+        }
+        self.own.recipients = vault.recipients();
     }
 
     /// Nobody else runs on this store; what was recorded under other names is of

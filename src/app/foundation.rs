@@ -54,7 +54,7 @@ impl Foundation {
         let vault = Arc::new(vault);
         let store = wait_for_store(&config.store).await?;
         let shared = !matches!(config.store, StoreConfig::Sqlite { .. });
-        let replica = replica(config);
+        let replica = replica(config, &vault);
         if shared {
             replicas::enter(&*store, &replica).await??;
         }
@@ -79,7 +79,7 @@ impl Foundation {
 }
 
 /// This run of this replica.
-fn replica(config: &Config) -> Replica {
+fn replica(config: &Config, vault: &Vault) -> Replica {
     let host = || hostname::get().unwrap_or_default();
     let name =
         (config.instance_id.clone()).unwrap_or_else(|| host().to_string_lossy().into_owned());
@@ -88,7 +88,7 @@ fn replica(config: &Config) -> Replica {
         name: name.into(),
         run: format!("{run:016x}").into(),
         since: clock::now(),
-        recipients: Vec::new(),
+        recipients: vault.recipients(),
         leads: false,
     }
 }

@@ -278,7 +278,7 @@ impl Reconciler {
         self.check_term()?;
         let complete = verdict.is_complete();
         if complete && self.applied.as_ref() != Some(revision) {
-            let mut status = self.reporter.status(&Some(revision.clone()));
+            let mut status = self.reporter.status(Some(revision));
             status.standing = status.standing.filter(|_| self.parts.shared);
             self.parts.store.put_source_status(&status).await?;
             self.applied = Some(revision.clone());

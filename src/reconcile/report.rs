@@ -149,7 +149,7 @@ impl Reporter {
     }
 
     /// What the other replicas are to show.
-    pub(super) fn status(&self, applied: &Option<Revision>) -> SourceStatus {
+    pub(super) fn status(&self, applied: Option<&Revision>) -> SourceStatus {
         let report = &self.report;
         let standing = Standing {
             branch: report.branch.clone(),
@@ -160,7 +160,7 @@ impl Reporter {
         };
         SourceStatus {
             source: report.name.clone(),
-            applied: applied.clone(),
+            applied: applied.cloned(),
             standing: Some(Box::new(standing)),
         }
     }

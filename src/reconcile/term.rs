@@ -138,7 +138,7 @@ impl Reconciler {
         let mut news = self.news.clone();
         async move {
             if news.wait_for(|it| of(it) != seen).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -230,7 +230,7 @@ impl Reconciler {
 
     /// When the state of the source is to be kept, where it is not.
     pub(super) fn keep_at(&self) -> Option<Instant> {
-        let is_kept = |(kept, _): &(_, _)| *kept == self.reporter.status(&self.applied);
+        let is_kept = |(kept, _): &(_, _)| *kept == self.reporter.status(self.applied.as_ref());
         let is_due = self.parts.shared && !self.kept.as_ref().is_some_and(is_kept);
         let last = self.kept.as_ref().map(|(_, at)| *at);
         is_due.then(|| last.map_or_else(Instant::now, |last| last + KEEP))
@@ -241,7 +241,7 @@ impl Reconciler {
         if self.keep_at().is_none_or(|at| at > Instant::now()) || self.ended.is_cancelled() {
             return;
         }
-        let status = self.reporter.status(&self.applied);
+        let status = self.reporter.status(self.applied.as_ref());
         // What fails is tried again with the next look.
         match self.parts.store.put_source_status(&status).await {
             Ok(()) => self.kept = Some((status, Instant::now())),

@@ -301,8 +301,8 @@ impl EvidenceBoard {
     }
 
     async fn write(&self, least: Unsaved, store: &dyn Store) -> Result<(), StoreError> {
-        let mut someone_came = false;
         let _turn = self.writing.lock().await;
+        let mut someone_came = false;
         let unsaved: Vec<Arc<ProxyEvidence>> = self
             .lock()
             .values()

@@ -148,18 +148,6 @@ impl Index {
         }
     }
 
-    /// Sees what is published.
-    #[must_use]
-    pub fn serving(&self) -> Watch {
-        self.state.clone()
-    }
-
-    /// Comes to what is published now, where [`Index::run`] has not yet.
-    pub fn catch_up(&self) {
-        let serving = self.state.borrow().clone();
-        self.lock().follow(&serving);
-    }
-
     /// Enters a stream of a dataplane.
     ///
     /// # Errors

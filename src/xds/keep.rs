@@ -148,7 +148,7 @@ impl Keeper<'_> {
     /// elsewhere, and that what others know of it is known here.
     async fn welcome(&self, shared: &Shared<'_>) -> Result<(), StoreError> {
         let generation = self.store.generation().await?;
-        let mut serving = shared.index.serving();
+        let mut serving = shared.index.published();
         if serving.borrow().current.generation < generation {
             shared.look.notify_one();
             let fresh = serving.wait_for(|it| it.current.generation >= generation);
@@ -156,7 +156,6 @@ impl Keeper<'_> {
                 tracing::debug!(%generation, "what others wrote is not served yet");
             }
         }
-        shared.index.catch_up();
         self.evidence.pull(self.store, clock::now()).await?;
         let current = serving.borrow().current.clone();
         self.evidence.compare_arrivals(&current);

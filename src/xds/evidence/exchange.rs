@@ -90,17 +90,14 @@ impl EvidenceBoard {
     #[must_use]
     pub fn has_arrivals(&self) -> bool {
         let entries = self.lock();
-        let is_arrival = |entry: &Entry| entry.on_record.is_none() && !entry.streams.is_empty();
-        entries.values().any(is_arrival)
+        entries.values().any(Entry::comes)
     }
 
     /// Notes, of those that have come, what their meshes were told at most:
     /// `current` is no older than what any replica served when they came.
     pub fn compare_arrivals(&self, current: &Current) {
         let mut entries = self.lock();
-        let arrivals = entries
-            .iter_mut()
-            .filter(|(_, entry)| entry.on_record.is_none() && !entry.streams.is_empty());
+        let arrivals = entries.iter_mut().filter(|(_, entry)| entry.comes());
         for (id, entry) in arrivals {
             if entry.evidence.doubted.is_empty() {
                 continue;

@@ -44,12 +44,13 @@ impl Daemon {
         let Some(cluster) = site.cluster() else {
             return Self::spawn_by(site, windlass());
         };
+        let front = Front::start(site, cluster.replicas);
         let replicas = 0..cluster.replicas;
         Self {
             replicas: replicas
-                .map(|number| Replica::spawn_of(site, number))
+                .map(|number| Replica::spawn_of(site, &front, number))
                 .collect(),
-            front: Some(Front::start(site, cluster.replicas)),
+            front: Some(front),
             listeners: Listeners::default(),
         }
     }
@@ -112,7 +113,8 @@ impl Daemon {
 
     /// Starts one that was killed, and waits until it listens.
     pub(crate) fn restart_replica(&mut self, site: &Site, number: usize) {
-        self.replicas[number] = Replica::spawn_of(site, number);
+        let front = self.front.as_ref().expect("several replicas");
+        self.replicas[number] = Replica::spawn_of(site, front, number);
         self.wait_for_replica(number);
     }
 

@@ -2,6 +2,7 @@
 
 use super::Listeners;
 use super::replica::PORTS;
+use crate::mesh::network::own_address;
 use crate::support::Site;
 use crate::support::balancer::Balancer;
 
@@ -9,6 +10,9 @@ use crate::support::balancer::Balancer;
 pub(super) struct Front {
     /// API, admin, xDS and diagnostics.
     balancers: [Balancer; 4],
+    /// Where each replica serves xDS, on the port that the address has: it is the
+    /// one that replicas tell proxies.
+    hosts: Vec<String>,
 }
 
 impl Front {
@@ -21,7 +25,22 @@ impl Front {
         };
         Self {
             balancers: PORTS.map(|name| Balancer::start(port(name), replicas)),
+            hosts: (0..replicas).map(|_| own_address()).collect(),
         }
+    }
+
+    /// The settings of a replica that serves behind this.
+    pub(super) fn settings(&self, number: usize) -> [(&'static str, String); 3] {
+        let address = self.balancers[2].address();
+        let (_, port) = address.rsplit_once(':').expect("a port");
+        [
+            ("WINDLASS_XDS_INTERFACE", self.hosts[number].clone()),
+            ("WINDLASS_XDS_PORT", port.to_owned()),
+            (
+                "WINDLASS_GENERAL_ADVERTISED_HOSTNAME",
+                "127.0.0.1".to_owned(),
+            ),
+        ]
     }
 
     /// Leads to a replica that listens there, or no longer; returns the addresses.
@@ -36,7 +55,7 @@ impl Front {
             admin: admin.address(),
             xds: xds.address(),
             diagnostics: diagnostics.address(),
-            webhook: None,
+            ..Listeners::default()
         }
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use serde_json::Value;
 
+use super::front::Front;
 use super::{Listeners, reading, windlass};
 use crate::support::{Site, http, wait};
 
@@ -27,13 +28,22 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Starts it with a state folder and settings of its own.
-    pub(super) fn spawn_of(site: &Site, number: usize) -> Self {
+    pub(super) fn spawn_of(site: &Site, front: &Front, number: usize) -> Self {
         let state_dir = site.state_dir().join(format!("replica-{number}"));
         fs::create_dir_all(&state_dir).expect("a state folder");
-        Self::spawn(site, state_dir, windlass())
+        Self::spawn_with(site, state_dir, windlass(), &front.settings(number))
     }
 
-    pub(super) fn spawn(site: &Site, state_dir: PathBuf, mut command: Command) -> Self {
+    pub(super) fn spawn(site: &Site, state_dir: PathBuf, command: Command) -> Self {
+        Self::spawn_with(site, state_dir, command, &[])
+    }
+
+    fn spawn_with(
+        site: &Site,
+        state_dir: PathBuf,
+        mut command: Command,
+        settings: &[(&str, String)],
+    ) -> Self {
         let log = state_dir.join("test.log");
         // A list of listeners from before would be taken for the new one.
         let _ = fs::remove_file(state_dir.join("listeners.json"));
@@ -60,6 +70,9 @@ impl Replica {
             let given = site.settings().iter().find(|(name, _)| name == id);
             let given = given.map_or("cp", |(_, value)| value.as_str());
             let number = state_dir.file_name().expect("a name").to_string_lossy();
+            for (name, value) in settings {
+                command.env(name, value);
+            }
             command.env(id, format!("{given}-{number}{}", cluster.suffix()));
         }
         let child = command
@@ -132,11 +145,6 @@ impl Replica {
     pub(super) fn kill(&mut self) {
         self.child.kill().expect("the daemon can be killed");
         self.child.wait().expect("the daemon is gone");
-    }
-
-    /// Whether it runs.
-    pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Asks it to stop with SIGTERM; returns how it ended.

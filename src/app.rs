@@ -123,7 +123,6 @@ impl App {
                 store: Arc::clone(&store),
                 evidence: Arc::clone(&evidence),
                 serving: serving.clone(),
-                vault: Arc::clone(&vault),
                 leading: reconciler.leading(),
                 vault: Arc::clone(&vault),
                 shared,

@@ -2,7 +2,6 @@
 //! lives, and the one that reconciles speaks for those that no longer do.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +26,6 @@ const ALONE: Duration = Duration::from_secs(5);
 pub const SILENCE: Duration = Duration::from_secs(6);
 /// For how long a dead replica is remembered.
 const MEMORY: Duration = Duration::from_mins(10);
-/// How often the file of the store's identities is looked at.
-const IDENTITIES: Duration = Duration::from_secs(2);
 /// How often all evidence is read again: what was forgotten is no news.
 const RELOAD: Duration = Duration::from_mins(1);
 
@@ -65,8 +62,6 @@ pub struct Parts {
     pub evidence: Arc<EvidenceBoard>,
     /// What is served.
     pub serving: state::Watch,
-    /// What keys in the store are sealed to, as the file says by now.
-    pub vault: Arc<Vault>,
     /// Whether this replica reconciles.
     pub leading: watch::Receiver<bool>,
     /// What seals keys: others are told what it can open.
@@ -87,6 +82,8 @@ pub struct Replicas {
     steady_since: Instant,
     /// When all evidence is to be read again.
     reload_at: Instant,
+    /// Whether the file of the store's identities could not be read last.
+    unreadable: bool,
 }
 
 /// Sees to it that no other replica of this name lives, and announces this one.
@@ -128,6 +125,7 @@ impl Replicas {
             heard: Some(now),
             steady_since: now,
             reload_at: now + RELOAD,
+            unreadable: false,
         }
     }
 
@@ -143,14 +141,7 @@ impl Replicas {
     ///
     /// Fails where another replica of this name has started.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NameTaken> {
-        let identities = watch_identities(Arc::clone(&self.parts.vault));
-        let living = async {
-            tokio::select! {
-                taken = self.live() => taken,
-                never = identities => match never {},
-            }
-        };
-        match shutdown.run_until_cancelled(living).await {
+        match shutdown.run_until_cancelled(self.live()).await {
             Some(taken) => Err(taken),
             None => Ok(()),
         }
@@ -191,12 +182,18 @@ impl Replicas {
     fn look_at_identities(&mut self) {
         let vault = &self.parts.vault;
         match vault.refresh() {
-            Ok(true) => info!("keys are sealed to another identity from now on"),
-            Ok(false) => {}
-            Err(error) => {
-                let error = telemetry::chain(&error).to_string();
-                debug!(error, "the identities are those that were read before");
+            Ok(true) => {
+                let to = vault.recipients().into_iter().next();
+                info!(to, "the identities of the store are others from now on");
+                self.unreadable = false;
             }
+            Ok(false) => self.unreadable = false,
+            Err(error) if !self.unreadable => {
+                self.unreadable = true;
+                let error = telemetry::chain(&error).to_string();
+                warn!(error, "the identities of the store stay as they were");
+            }
+            Err(_) => {}
         }
         self.own.recipients = vault.recipients();
     }
@@ -222,7 +219,6 @@ impl Replicas {
             store,
             evidence,
             serving,
-            vault,
             ..
         } = &self.parts;
         let all = store.replicas().await?;
@@ -238,7 +234,6 @@ impl Replicas {
             error!(name = %self.own.name, "another replica of this name has started; it will stop");
         }
         let is_gone = own.is_none();
-        self.own.recipients = vault.recipients();
         store.announce(&self.own).await?;
         let now = Instant::now();
         let last = self.heard.replace(now);
@@ -294,32 +289,6 @@ impl Replicas {
             if it.silent_since.is_none() && find(roster, &it.name).is_none() {
                 info!(replica = %it.name, "a replica has left");
             }
-        }
-    }
-}
-
-/// Has the vault see that its file has changed; the log says so once.
-async fn watch_identities(vault: Arc<Vault>) -> Infallible {
-    let mut failing = false;
-    loop {
-        sleep(IDENTITIES).await;
-        let looking = Arc::clone(&vault);
-        let Ok(looked) = tokio::task::spawn_blocking(move || looking.refresh()).await else {
-            continue;
-        };
-        match looked {
-            Ok(false) => failing = false,
-            Ok(true) => {
-                failing = false;
-                let seals = vault.recipients().into_iter().next();
-                info!(seals, "the identities of the store have changed");
-            }
-            Err(error) if !failing => {
-                failing = true;
-                let error = telemetry::chain(&error).to_string();
-                warn!(error, "the identities of the store stay as they were");
-            }
-            Err(_) => {}
         }
     }
 }

@@ -242,7 +242,7 @@ impl Daemon {
     /// Asks it to stop with SIGTERM; returns how it ended.
     pub(crate) fn terminate(mut self) -> ExitStatus {
         let ended = self.replicas.iter_mut().map(Replica::terminate);
-        ended.max_by_key(|it| it.code()).expect("a replica")
+        ended.max_by_key(ExitStatus::code).expect("a replica")
     }
 }
 

@@ -85,6 +85,7 @@ fn the_identity_of_the_store_changes_while_the_daemon_runs() {
     );
 
     // The old one alone opens nothing.
+    assert!(daemon.terminate().success());
     keep(&path, &[old]);
     let refused = rekey(&site).expect_err("it opens nothing");
     assert!(refused.contains("sealed to another identity"), "{refused}");

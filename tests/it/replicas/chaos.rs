@@ -1,18 +1,20 @@
 //! Replicas and the store die again and again while commits come.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use windlass::model::{HistoryEntry, MeshState};
+use windlass::model::{Current, HistoryEntry, MeshState};
 use windlass::store::Store;
 use windlass::store::postgres::PostgresStore;
 
 use crate::support::repo::Repo;
-use crate::support::{Cluster, Daemon, Envoy, Site, sds, wait};
+use crate::support::{Cluster, Daemon, Envoy, Postgres, Site, sds, wait};
 
 /// How many times something dies.
 const KILLS: usize = 200;
@@ -54,11 +56,6 @@ fn number_of(mesh: &MeshState) -> usize {
     digits.parse().expect("a number")
 }
 
-/// Whether a replica answers that it is ready.
-fn is_ready(daemon: &Daemon, number: usize) -> bool {
-    daemon.replicas()[number].ready().is_ok()
-}
-
 /// All of the history, oldest first.
 async fn history(store: &PostgresStore) -> Vec<HistoryEntry> {
     let (mut before, mut all) = (None, Vec::new());
@@ -72,134 +69,165 @@ async fn history(store: &PostgresStore) -> Vec<HistoryEntry> {
     all
 }
 
-#[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one story, from the first commit to the last look"
-)]
-fn two_hundred_kills_of_replicas_and_of_the_store_lose_nothing_and_repeat_nothing() {
-    let seed = 0x0057_1e4d;
-    let mut rng = StdRng::seed_from_u64(seed);
-    let cluster = Cluster::of_pods(3);
-    let store = cluster.store.clone();
-    let first = files(0);
-    let first = first
-        .each_ref()
-        .map(|(name, text)| (name.as_str(), text.as_str()));
-    let site = Site::from_files(&first).on(Some(cluster));
-    let mut daemon = site.start();
-    let mut envoy = Envoy::start(&daemon, "demo", "dp-echo-1");
-    let uri = "spiffe://demo/echo";
-    let holds_certificate = |envoy: &mut Envoy| {
-        envoy.assert_running();
-        let found = envoy.identities()?;
-        if found.len() == 1 && found[0].uris == [uri] {
+/// What is killed, and what has to go on meanwhile.
+struct Chaos {
+    seed: u64,
+    rng: StdRng,
+    site: Site,
+    daemon: Daemon,
+    envoy: Envoy,
+    store: Arc<Mutex<Postgres>>,
+    /// How many replicas and stores were killed.
+    killed: (usize, usize),
+}
+
+impl Chaos {
+    fn new(seed: u64) -> Self {
+        let cluster = Cluster::of_pods(3);
+        let store = cluster.store.clone();
+        let first = files(0);
+        let first = first
+            .each_ref()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let site = Site::from_files(&first).on(Some(cluster));
+        let daemon = site.start();
+        let envoy = Envoy::start(&daemon, "demo", "dp-echo-1");
+        let mut chaos = Self {
+            seed,
+            rng: StdRng::seed_from_u64(seed),
+            site,
+            daemon,
+            envoy,
+            store,
+            killed: (0, 0),
+        };
+        wait::until("a certificate", || chaos.holds_certificate());
+        chaos
+    }
+
+    fn says(&self, what: &str) -> String {
+        let (replicas, stores) = self.killed;
+        format!("{what} (seed {:#x}, kill {})", self.seed, replicas + stores)
+    }
+
+    fn holds_certificate(&mut self) -> Result<(), String> {
+        self.envoy.assert_running();
+        let found = self.envoy.identities()?;
+        if found.len() == 1 && found[0].uris == ["spiffe://demo/echo"] {
             Ok(())
         } else {
             Err(format!("{found:?}"))
         }
-    };
-    wait::until("a certificate", || holds_certificate(&mut envoy));
+    }
 
-    let (stop, stopped) = mpsc::channel::<()>();
-    let path = site.repo.path().to_owned();
-    let committer = thread::spawn(move || {
-        let repo = Repo::open(&path);
-        let (mut number, mut ids) = (0, Vec::new());
-        loop {
-            number += 1;
-            ids.push(commit(&repo, number));
-            if stopped.recv_timeout(PACE) != Err(RecvTimeoutError::Timeout) {
-                return (number, ids);
-            }
-        }
-    });
+    fn pause(&mut self) {
+        let pause = self.rng.random_range(Duration::ZERO..PAUSE);
+        // Nothing is awaited here: any moment will do.
+        thread::park_timeout(pause);
+    }
 
-    let started = Instant::now();
-    let (mut replicas, mut stores) = (0, 0);
-    for kill in 0..KILLS {
-        let says = |what: &str| format!("{what} (seed {seed:#x}, kill {kill})");
-        if rng.random_bool(0.25) {
-            stores += 1;
-            let mut store = store.lock().expect("the store");
-            store.kill();
-            thread::park_timeout(rng.random_range(Duration::ZERO..PAUSE));
-            store.restart();
-        } else {
-            replicas += 1;
-            let victim = rng.random_range(0..3);
-            // Somebody has to serve.
-            wait::until(&says("another replica to serve"), || {
-                let others = (0..3).filter(|it| *it != victim);
-                let serves = others.into_iter().any(|it| is_ready(&daemon, it));
-                serves.then_some(()).ok_or_else(|| daemon.log())
-            });
-            daemon.kill_replica(victim);
-            daemon.restart_replica(&site, victim);
+    /// Kills the store or a replica, and starts it again.
+    fn kill(&mut self) {
+        if self.rng.random_bool(0.25) {
+            self.killed.1 += 1;
+            self.store.lock().expect("the store").kill();
+            self.pause();
+            self.store.lock().expect("the store").restart();
+            return;
         }
-        thread::park_timeout(rng.random_range(Duration::ZERO..PAUSE));
-        let held = holds_certificate(&mut envoy);
-        assert_eq!(held, Ok(()), "{}", says("Envoy has lost its certificate"));
-        if kill % NEW == 0 {
-            wait::until(&says("a new connection to be served"), || {
-                sds::fetch(&daemon, "demo", "dp-echo-1").map(drop)
+        self.killed.0 += 1;
+        let victim = self.rng.random_range(0..3);
+        // Somebody has to serve.
+        wait::until(&self.says("another replica to serve"), || {
+            let mut others = (0..3).filter(|it| *it != victim);
+            let serves = others.any(|it| self.daemon.replicas()[it].ready().is_ok());
+            serves.then_some(()).ok_or_else(|| self.daemon.log())
+        });
+        self.daemon.kill_replica(victim);
+        self.daemon.restart_replica(&self.site, victim);
+    }
+
+    /// Checks that serving goes on, by what is held, and now and then by someone new.
+    fn check(&mut self, with_new: bool) {
+        let held = self.holds_certificate();
+        assert_eq!(held, Ok(()), "{}", self.says("Envoy lost its certificate"));
+        if with_new {
+            wait::until(&self.says("a new connection to be served"), || {
+                sds::fetch(&self.daemon, "demo", "dp-echo-1").map(drop)
             });
         }
     }
+
+    /// What the store holds, and all of its history.
+    fn stored(&self) -> (Current, Vec<HistoryEntry>) {
+        let config = self.store.lock().expect("the store").config();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let store = PostgresStore::open(&config).await.expect("the store");
+            let current = store.load().await.expect("what is current");
+            (current, history(&store).await)
+        })
+    }
+}
+
+/// Commits until it is told to stop; the ids of the commits, from number 1 on.
+fn committer(path: PathBuf, stopped: mpsc::Receiver<()>) -> JoinHandle<Vec<String>> {
+    thread::spawn(move || {
+        let repo = Repo::open(&path);
+        let mut ids = Vec::new();
+        loop {
+            ids.push(commit(&repo, ids.len() + 1));
+            if stopped.recv_timeout(PACE) != Err(RecvTimeoutError::Timeout) {
+                return ids;
+            }
+        }
+    })
+}
+
+#[test]
+fn two_hundred_kills_of_replicas_and_of_the_store_lose_nothing_and_repeat_nothing() {
+    let mut chaos = Chaos::new(0x0057_1e4d);
+    let (stop, stopped) = mpsc::channel();
+    let committer = committer(chaos.site.repo.path().to_owned(), stopped);
+    let started = Instant::now();
+    for kill in 0..KILLS {
+        chaos.kill();
+        chaos.pause();
+        chaos.check(kill % NEW == 0);
+    }
     let took = started.elapsed();
     stop.send(()).expect("a committer that listens");
-    let (last, ids) = committer.join().expect("a committer that did not fail");
-    let id = ids.last().expect("a commit");
-    daemon.wait_until_applied(id);
+    let ids = committer.join().expect("a committer that did not fail");
+    chaos
+        .daemon
+        .wait_until_applied(ids.last().expect("a commit"));
 
-    let config = store.lock().expect("the store").config();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (current, history) = runtime.block_on(async {
-        let store = PostgresStore::open(&config).await.expect("the store");
-        (
-            store.load().await.expect("what is current"),
-            history(&store).await,
-        )
-    });
+    let (current, history) = chaos.stored();
     let mesh = current.meshes.values().next().expect("the mesh");
-    assert_eq!(
-        number_of(mesh),
-        last,
-        "it did not converge (seed {seed:#x})"
-    );
+    let said = chaos.says("the history is wrong");
+    assert_eq!(number_of(mesh), ids.len(), "it did not converge: {said}");
     let generations: Vec<u64> = history.iter().map(|it| it.generation.0).collect();
     let all: Vec<u64> = (1..=current.generation.0).collect();
-    assert_eq!(
-        generations, all,
-        "some write is not told of, or is told of twice (seed {seed:#x})"
-    );
+    assert_eq!(generations, all, "{said}");
     // Each revision once, in the order of the commits.
-    let places = history
-        .iter()
-        .filter(|it| !it.steps.is_empty())
-        .map(|entry| {
-            let commit = entry.revision.as_ref().map(|it| it.commit.to_string());
-            ids.iter().position(|id| Some(id) == commit.as_ref())
-        });
+    let places = history.iter().map(|entry| {
+        let commit = entry.revision.as_ref().map(|it| it.commit.to_string());
+        ids.iter().position(|id| Some(id) == commit.as_ref())
+    });
     let applied: Vec<usize> = places.flatten().collect();
     let distinct: BTreeSet<usize> = applied.iter().copied().collect();
     println!(
-        "{replicas} kills of replicas and {stores} of the store in {took:?}; {} of {last} commits \
-         were heads that were applied, in {} writes",
+        "{:?} replicas and stores were killed in {took:?}; {} of {} commits were heads that were \
+         applied, in {} writes",
+        chaos.killed,
         distinct.len(),
+        ids.len(),
         history.len(),
     );
     assert!(
         applied.is_sorted(),
-        "a revision was applied after a later one: {applied:?}"
+        "an earlier one later: {applied:?} {said}"
     );
-    assert_eq!(
-        distinct.len(),
-        applied.len(),
-        "a revision was applied twice: {applied:?}"
-    );
-    assert!(
-        distinct.len() > KILLS / 10,
-        "too little was applied to prove anything"
-    );
+    assert_eq!(distinct.len(), applied.len(), "twice: {applied:?} {said}");
+    assert!(distinct.len() > KILLS / 10, "too little to prove anything");
 }

@@ -88,19 +88,20 @@ fn assert_insight(daemon: &Daemon, authority: &str) {
             })
         })
     });
-    let output = daemon.cli(&["inspect", "dataplanes"]).output();
-    let text = String::from_utf8(output.expect("the program runs").stdout).expect("text");
-    let row = text.lines().find(|line| line.contains("dp-echo-1"));
     let columns = [
         "Online for ",
         "cp-of-the-test",
         &authority["sha256:".len()..][..12],
         " yes ",
     ];
-    assert!(
-        row.is_some_and(|row| columns.iter().all(|column| row.contains(column))),
-        "{text}"
-    );
+    // Another replica may answer, and may not have heard of it yet.
+    wait::until("a row that says so", || {
+        let output = daemon.cli(&["inspect", "dataplanes"]).output();
+        let text = String::from_utf8(output.expect("the program runs").stdout).expect("text");
+        let mut rows = text.lines().filter(|line| line.contains("dp-echo-1"));
+        let says_so = rows.any(|row| columns.iter().all(|column| row.contains(column)));
+        if says_so { Ok(()) } else { Err(text) }
+    });
 }
 
 /// The identity that the listener proves to who trusts `root`. A worker thread

@@ -1,9 +1,10 @@
-//! The stores side by side: memory, SQLite and Postgres.
+//! The stores side by side: memory, SQLite, Postgres and Kubernetes.
 //!
 //! `cargo bench --bench store` prints, of one run: applying 1,000 and 10,000
 //! resources in meshes of 100, one changed resource of 10,000, and how long it
 //! takes from a write on one handle of a store until another has read what
-//! changed. Postgres is started for it and, like SQLite, waits for the disk.
+//! changed. Postgres is started for it and, like SQLite, waits for the disk. So
+//! are a kube-apiserver and its etcd, as the tests start them: etcd does not wait.
 
 #![allow(
     clippy::expect_used,
@@ -17,20 +18,27 @@ use windlass::model::{
     Generation, Mesh, Mtls, Origin, Resource, Selector, ServiceMatch, StoredResource,
     TrafficPermission,
 };
+use windlass::store::kubernetes::KubernetesStore;
 use windlass::store::memory::MemoryStore;
 use windlass::store::postgres::PostgresStore;
 use windlass::store::sqlite::SqliteStore;
 use windlass::store::{MeshWrite, Operation, Store};
 
+/// What starts servers for the tests.
 #[allow(
     dead_code,
+    unused_imports,
     reason = "the tests use more of it, and keep their own rules"
 )]
-#[path = "../tests/it/support/postgres.rs"]
-mod postgres;
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/it/support/wait.rs"]
-mod wait;
+#[path = "../tests/it/support"]
+mod support {
+    pub(crate) mod http;
+    pub(crate) mod kubernetes;
+    pub(crate) mod postgres;
+    pub(crate) mod wait;
+}
+
+use support::{kubernetes, postgres};
 
 /// Resources of a mesh, the Mesh among them.
 const PER_MESH: usize = 100;
@@ -87,6 +95,27 @@ async fn run() {
         keep(&mut best, measured);
     }
     all.extend(best.take());
+    for round in 0..ROUNDS {
+        let cluster = kubernetes::Cluster::take();
+        let open = async |size: &str| {
+            let namespace = format!("windlass-{size}-{round}");
+            // Where it is there already, from an earlier run, it is as new.
+            let _ = cluster.try_run(&["create", "namespace", &namespace]);
+            let client = cluster.client().await;
+            KubernetesStore::new(client, &namespace, "the cluster of the benchmark")
+        };
+        let (small, large, other) = (
+            open("small").await,
+            open("large").await,
+            open("large").await,
+        );
+        let measured = measure("Kubernetes", [&small, &large], Some(&other)).await;
+        keep(&mut best, measured);
+        for store in [small, large, other] {
+            store.close().await;
+        }
+    }
+    all.extend(best.take());
     print(&all);
 }
 
@@ -119,12 +148,15 @@ fn print(all: &[Measured]) {
         );
     }
     println!("ratio: of 10,000 to 1,000 resources (10 is linear)");
-    if let [_, sqlite, postgres] = all {
-        println!(
-            "Postgres to SQLite: apply 10,000 {:.2}, one change {:.2}",
-            ratio(postgres.apply[1], sqlite.apply[1]),
-            ratio(postgres.change, sqlite.change)
-        );
+    if let [_, sqlite, shared @ ..] = all {
+        for it in shared {
+            println!(
+                "{} to SQLite: apply 10,000 {:.2}, one change {:.2}",
+                it.name,
+                ratio(it.apply[1], sqlite.apply[1]),
+                ratio(it.change, sqlite.change)
+            );
+        }
     }
 }
 

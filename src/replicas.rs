@@ -82,6 +82,8 @@ pub struct Replicas {
     steady_since: Instant,
     /// When all evidence is to be read again.
     reload_at: Instant,
+    /// Whether the file of the store's identities could not be read last.
+    unreadable: bool,
 }
 
 /// Sees to it that no other replica of this name lives, and announces this one.
@@ -123,6 +125,7 @@ impl Replicas {
             heard: Some(now),
             steady_since: now,
             reload_at: now + RELOAD,
+            unreadable: false,
         }
     }
 
@@ -179,12 +182,18 @@ impl Replicas {
     fn look_at_identities(&mut self) {
         let vault = &self.parts.vault;
         match vault.refresh() {
-            Ok(true) => info!("keys are sealed to another identity from now on"),
-            Ok(false) => {}
-            Err(error) => {
-                let error = telemetry::chain(&error).to_string();
-                debug!(error, "the identities are those that were read before");
+            Ok(true) => {
+                let to = vault.recipients().into_iter().next();
+                info!(to, "the identities of the store are others from now on");
+                self.unreadable = false;
             }
+            Ok(false) => self.unreadable = false,
+            Err(error) if !self.unreadable => {
+                self.unreadable = true;
+                let error = telemetry::chain(&error).to_string();
+                warn!(error, "the identities of the store stay as they were");
+            }
+            Err(_) => {}
         }
         self.own.recipients = vault.recipients();
     }

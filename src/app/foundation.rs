@@ -150,16 +150,6 @@ pub async fn open_existing_store(config: &StoreConfig) -> Result<Arc<dyn Store>,
     }
 }
 
-fn must_exist(path: &Path) -> Result<(), AppError> {
-    match fs::metadata(path) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(AppError::NoStore {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
 /// Opens the store that the configuration names, and the identities that it is
 /// sealed to, beside a control plane that runs; both must be there.
 ///
@@ -172,6 +162,16 @@ pub async fn open_to_rekey(config: &Config) -> Result<(Arc<dyn Store>, Vault), A
     }
     let vault = open_vault(config).map_err(AppError::Vault)?;
     Ok((open_store(&config.store).await?, vault))
+}
+
+fn must_exist(path: &Path) -> Result<(), AppError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(AppError::NoStore {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 fn create_state_dir(path: &Path) -> Result<(), AppError> {

@@ -122,19 +122,26 @@ impl Keeper<'_> {
     }
 
     async fn flush(&self, is_all: bool) -> Result<(), StoreError> {
+        let mut arrived_at = None;
         if let Some(shared) = &self.shared {
             if self.evidence.has_arrivals() {
                 self.welcome(shared).await?;
+                arrived_at = Some(shared);
             }
             if is_all {
                 self.evidence.tidy(self.store).await?;
             }
         }
         if is_all {
-            self.evidence.flush(self.store).await
+            self.evidence.flush(self.store).await?;
         } else {
-            self.evidence.flush_evidence(self.store).await
+            self.evidence.flush_evidence(self.store).await?;
         }
+        if let Some(shared) = arrived_at {
+            // Who has come waits for what was written before the record.
+            shared.look.notify_one();
+        }
+        Ok(())
     }
 
     /// Sees to it that who has come is told nothing older than what it was told

@@ -19,7 +19,7 @@ mod rights;
 mod weather;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A store in an API server that knows the custom resources.
 struct Site {

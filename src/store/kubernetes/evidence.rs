@@ -178,10 +178,10 @@ impl KubernetesStore {
                 (None, true) => return Ok(()),
                 (Some(object), true) => {
                     let deleted = cluster.delete_read::<ConfigMap>(action, &object.metadata);
-                    match deleted.await? {
-                        true => return Ok(()),
-                        false => Err(Fault::Conflict),
+                    if deleted.await? {
+                        return Ok(());
                     }
+                    Err(Fault::Conflict)
                 }
                 (found, false) => {
                     let bytes = blob::pack(&rows).map_err(|error| cluster.failed(action, error))?;

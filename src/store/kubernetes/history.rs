@@ -48,10 +48,10 @@ pub(super) async fn append(
                 last: last.generation,
                 page: open.clone(),
             });
-            let list = blob::write(cluster, format!("windlass-l-{attempt}-full"), &full).await?;
-            appended.written.push(list.clone());
+            let index = blob::write(cluster, format!("windlass-l-{attempt}-full"), &full).await?;
+            appended.written.push(index.clone());
             appended.replaced.extend(history.full.clone());
-            appended.history.full = Some(list);
+            appended.history.full = Some(index);
             entries.clear();
         }
         (Some(open), ..) => appended.replaced.push(open.clone()),

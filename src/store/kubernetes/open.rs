@@ -150,22 +150,19 @@ fn own_account(auth: &kube::config::AuthInfo) -> Option<String> {
 
 /// How to talk to the cluster, and whether this is a pod in it.
 async fn find(settings: &KubernetesSettings) -> Result<(Config, bool), OpenError> {
-    let (mut config, in_cluster) = match &settings.kubeconfig {
-        Some(path) => {
-            let config = from_file(path, settings.context.clone()).await;
-            let config = config.map_err(|source| OpenError::Kubeconfig {
-                path: path.clone(),
-                source: Box::new(source),
-            })?;
-            (config, false)
-        }
-        None => {
-            let config = Config::incluster();
-            let config = config.map_err(|source| OpenError::NotInCluster {
-                source: Box::new(source),
-            })?;
-            (config, true)
-        }
+    let (mut config, in_cluster) = if let Some(path) = &settings.kubeconfig {
+        let config = from_file(path, settings.context.clone()).await;
+        let config = config.map_err(|source| OpenError::Kubeconfig {
+            path: path.clone(),
+            source: Box::new(source),
+        })?;
+        (config, false)
+    } else {
+        let config = Config::incluster();
+        let config = config.map_err(|source| OpenError::NotInCluster {
+            source: Box::new(source),
+        })?;
+        (config, true)
     };
     // A busy server says so (429). What is sent twice is done once: it names
     // the version that it replaces.

@@ -133,6 +133,7 @@ fn object(about: &str, fields: &[(&str, Value)]) -> Value {
     })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers build it in place")]
 fn list(about: &str, items: Value) -> Value {
     json!({"type": "array", "description": about, "items": items})
 }

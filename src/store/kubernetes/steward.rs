@@ -229,9 +229,10 @@ impl Steward {
         let shown = match root {
             None => Arc::new(Tree::absent(mesh.clone())),
             Some(root) if now.root.as_ref() == Some(root) => Arc::clone(&now),
-            Some(root) => match known.filter(|tree| tree.root.as_ref() == Some(root)) {
-                Some(known) => Arc::clone(known),
-                None => {
+            Some(root) => {
+                if let Some(known) = known.filter(|tree| tree.root.as_ref() == Some(root)) {
+                    Arc::clone(known)
+                } else {
                     let cluster = &self.store.cluster;
                     let none = crate::model::Generation(0);
                     let read = super::tree::read(cluster, &mesh, none, root, Some(&now));
@@ -240,7 +241,7 @@ impl Steward {
                         None => return Ok(None),
                     }
                 }
-            },
+            }
         };
         self.shown.insert(mesh.clone(), Arc::clone(&shown));
         Ok(Some(Situation { mesh, now, shown }))
@@ -263,9 +264,10 @@ async fn watch(store: KubernetesStore, kind: Kind, sender: mpsc::Sender<Heard>) 
             Err(error) => {
                 failures += 1;
                 if failures == 1 || failures.is_multiple_of(30) {
-                    let error = match is_unknown(&error) {
-                        true => no_crd(kind),
-                        false => crate::telemetry::chain(&error).to_string(),
+                    let error = if is_unknown(&error) {
+                        no_crd(kind)
+                    } else {
+                        crate::telemetry::chain(&error).to_string()
                     };
                     warn!(%kind, error, "custom resources cannot be watched");
                 }

@@ -80,9 +80,10 @@ impl KubernetesStore {
             };
             let evidence_counts = admission::needs_evidence(write);
             if draft.is_none() || evidence_counts {
-                let evidence = match evidence_counts {
-                    true => self.evidence_of(&read.head).await?,
-                    false => Some(Evidence::new()),
+                let evidence = if evidence_counts {
+                    self.evidence_of(&read.head).await?
+                } else {
+                    Some(Evidence::new())
                 };
                 let Some(evidence) = evidence else { continue };
                 let attempt = format!("{nonce}-{number}");

@@ -122,7 +122,11 @@ fn the_control_plane_runs_with_its_rights_and_nothing_more() {
     cluster.run(&["create", "namespace", "other"]);
     let (_site, daemon) = start(&cluster);
 
-    // From the commit to keys and to a proxy, by what the cluster alone holds.
+    // From the commit to custom resources, to secrets, to a proxy.
+    wait::until("the custom resources", || {
+        cluster.try_run(&["get", "mesh/demo"])?;
+        cluster.try_run(&["get", "dataplane/web", "-n", "team"])
+    });
     let keys = cluster.run(&[
         "get",
         "secrets",
@@ -133,16 +137,41 @@ fn the_control_plane_runs_with_its_rights_and_nothing_more() {
     assert!(keys.contains("windlass.io/"), "{keys}");
     let token = cluster.token("team", "web", "windlass");
     fetch_with(&daemon, "demo", "web", &token).unwrap();
-    // And from `kubectl` to the control plane.
-    let demo = "\
+
+    // And from `kubectl` to the control plane, in one file.
+    let shop = "\
 apiVersion: kuma.io/v1alpha1
 kind: Mesh
-metadata: {name: demo}
-spec: {mtls: {enabled: false}}
+metadata: {name: shop}
+spec: {mtls: {enabled: true, ca: {builtin: {}}}}
+---
+apiVersion: kuma.io/v1alpha1
+kind: TrafficPermission
+mesh: shop
+metadata: {name: all, namespace: team}
+spec: {sources: [{match: {service: '*'}}], destinations: [{match: {service: '*'}}]}
 ";
-    wait::until("the webhook to be asked", || match cluster.apply(demo) {
-        Err(said) if said.contains("Git owns Mesh/demo: demo.yaml") => Ok(()),
-        other => Err(format!("{other:?}")),
+    cluster.apply(shop).unwrap();
+    wait::until("the mesh to be taken over", || {
+        let get = daemon.cli(&["get", "traffic-permission", "all", "-m", "shop"]);
+        printed(get).map_err(|said| format!("{said}\n{}", daemon.log()))
+    });
+    let unsafe_step = shop.replace("builtin", "provided");
+    let said = cluster.apply(&unsafe_step).unwrap_err();
+    assert!(
+        said.contains("Changing CA when mTLS is enabled is forbidden"),
+        "{said}"
+    );
+    let said = cluster.try_run(&["delete", "mesh", "demo"]).unwrap_err();
+    assert!(said.contains("Git owns Mesh/demo: demo.yaml"), "{said}");
+    cluster.run(&["delete", "trafficpermission", "all", "-n", "team"]);
+    cluster.run(&["delete", "mesh", "shop"]);
+    wait::until("the mesh to go", || {
+        let get = daemon.cli(&["get", "meshes"]);
+        match printed(get)? {
+            meshes if meshes.contains("shop") => Err(meshes),
+            _ => Ok(()),
+        }
     });
 
     let log = daemon.log();

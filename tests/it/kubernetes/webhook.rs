@@ -258,8 +258,8 @@ fn while_nobody_judges_a_mesh_and_what_git_owns_stay_as_they_are() {
 #[test]
 fn the_api_server_is_told_the_ca_again_where_it_is_lost() {
     let judged = Judged::start();
-    let path = "/webhooks/0/clientConfig/caBundle";
-    let patch = json!([{"op": "remove", "path": path}]).to_string();
+    let bundle = "/webhooks/0/clientConfig/caBundle";
+    let patch = json!([{"op": "remove", "path": bundle}]).to_string();
     let configuration = ["validatingwebhookconfiguration", "windlass"];
     let change = ["patch", "--type=json", "-p", &patch];
     judged

@@ -37,7 +37,7 @@ pub(crate) async fn create_namespace(client: &Client, name: &str) {
     let namespace = serde_json::from_value(namespace).unwrap();
     let parameters = PostParams::default();
     let created = namespaces.create(&parameters, &namespace);
-    let created = tokio::time::timeout(Duration::from_secs(60), created).await;
+    let created = tokio::time::timeout(Duration::from_mins(1), created).await;
     match created.expect("an answer") {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}

@@ -68,9 +68,10 @@ impl Service<Request<Body>> for Dying {
         let (is_answered, reaches) = self.fate(&request);
         let client = self.inner.clone();
         Box::pin(async move {
-            let answer = match reaches {
-                true => Some(client.send(request).await),
-                false => None,
+            let answer = if reaches {
+                Some(client.send(request).await)
+            } else {
+                None
             };
             let lost = || kube::Error::Service("the process is gone".into());
             answer

@@ -297,7 +297,7 @@ fn an_api_server_comes_back_with_what_it_held() {
 fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
     wait::every(
         std::time::Duration::from_millis(50),
-        std::time::Duration::from_secs(120),
+        std::time::Duration::from_mins(2),
         what,
         look,
     )

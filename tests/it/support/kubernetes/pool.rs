@@ -30,8 +30,7 @@ done
 pub(super) struct Lease {
     folder: PathBuf,
     /// Locked while this lives; released by the system when the process ends.
-    _lease: File,
-    _used: File,
+    _locks: [File; 2],
 }
 
 impl Lease {
@@ -54,8 +53,7 @@ impl Lease {
         }
         Self {
             folder,
-            _lease: lease,
-            _used: used,
+            _locks: [used, lease],
         }
     }
 
@@ -99,7 +97,7 @@ fn clear(folder: &Path) {
 
 /// Starts the keeper of a folder, in a process group of its own: it outlives the test.
 fn keep(folder: &Path) {
-    Command::new("sh")
+    let mut keeper = Command::new("sh")
         .args(["-c", KEEPER])
         .arg(folder)
         .current_dir("/")
@@ -109,4 +107,6 @@ fn keep(folder: &Path) {
         .stderr(Stdio::null())
         .spawn()
         .expect("a shell");
+    // Collects it where it ends before this process does.
+    std::thread::spawn(move || keeper.wait());
 }

@@ -94,9 +94,10 @@ impl Server {
         {
             until("the API server to forget", || {
                 let groups = self.get("/apis")?;
-                match groups.contains("kuma.io") || groups.contains("windlass.io") {
-                    true => Err(groups),
-                    false => Ok(()),
+                if groups.contains("kuma.io") || groups.contains("windlass.io") {
+                    Err(groups)
+                } else {
+                    Ok(())
                 }
             });
         }

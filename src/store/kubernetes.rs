@@ -1,11 +1,11 @@
 //! The store in a Kubernetes cluster: a ledger in the control plane's namespace,
 //! and the resources as custom resources that everyone may look at.
 //!
-//! The ledger ([`ledger`]) is what is current: pages in ConfigMaps that never
+//! The ledger (`ledger`) is what is current: pages in ConfigMaps that never
 //! change, sealed keys in Secrets, and one record at the head that every write
 //! replaces by compare-and-set. The custom resources show what the ledger
 //! holds; what someone else writes to them is carried over to it as a call of
-//! the API is ([`steward`]).
+//! the API is (`steward`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -51,6 +51,9 @@ impl Foundation {
             None => Identities::none(),
         };
         let vault = open_vault(config).map_err(AppError::Vault)?;
+        if matches!(config.encryption, EncryptionConfig::None) {
+            tracing::warn!("private keys are kept in clear: store.encryption.none is set");
+        }
         let vault = Arc::new(vault);
         let store = wait_for_store(&config.store).await?;
         let shared = !matches!(config.store, StoreConfig::Sqlite { .. });

@@ -61,7 +61,8 @@ impl Ears {
             true
         });
         if is_new {
-            tracing::warn!(error = %why, "the store is out of reach");
+            // Whoever follows `reach` says so aloud, once.
+            tracing::debug!(error = %why, "the store is out of reach");
         }
     }
 
@@ -72,7 +73,7 @@ impl Ears {
             was_lost
         });
         if is_new {
-            tracing::info!("the store answers again");
+            tracing::debug!("the store answers again");
         }
     }
 

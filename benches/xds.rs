@@ -6,7 +6,9 @@
 //! connections with a first certificate per second, resident memory of the
 //! server per proxy, and, for a permission of the whole mesh and for one that
 //! touches one service of a hundred, the time until the last proxy has the
-//! change and the processor time that it costs the server.
+//! change and the processor time that it costs the server. Then, on a Postgres
+//! that is started for it, the time from a write on one replica until the last
+//! of 1,000 proxies of another has it, beside that of a write on its own.
 
 #![allow(
     clippy::expect_used,
@@ -25,13 +27,31 @@ mod proxies;
 #[path = "xds/server.rs"]
 mod server;
 
+/// What starts servers for the tests.
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tests use more of it, and keep their own rules"
+)]
+#[path = "../tests/it/support"]
+mod support {
+    pub(crate) mod postgres;
+    pub(crate) mod wait;
+}
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use link::Proxies;
 use server::Server;
+use support::postgres::Postgres;
+use windlass::store::Store;
+use windlass::store::postgres::PostgresStore;
 
 /// With this argument the program is the proxies.
 const PROXIES: &str = "--proxies";
+/// How many proxies the replica has that another writes for.
+const REPLICATED: usize = 1_000;
 /// How often each change is measured, there and back; the middle one counts.
 const ROUNDS: usize = 6;
 
@@ -55,6 +75,46 @@ fn main() {
     for size in sizes {
         runtime.block_on(measure(size));
     }
+    runtime.block_on(measure_replicas());
+}
+
+/// From a write on one replica to the push from the other.
+async fn measure_replicas() {
+    let durable = [("fsync", "on"), ("full_page_writes", "on")];
+    let postgres = Postgres::with("host all all 127.0.0.1/32 trust\n", &[], &durable);
+    let open = async || {
+        let store = PostgresStore::open(&postgres.config()).await;
+        Arc::new(store.expect("a store")) as Arc<dyn Store>
+    };
+    let (own, other) = (open().await, open().await);
+    let server = Server::on(Arc::clone(&own), true, REPLICATED).await;
+    server.follow();
+    let mut proxies = Proxies::start(&server);
+    proxies.connect();
+    println!("\n{REPLICATED} proxies of one replica, on Postgres");
+    let mut middle = [Duration::ZERO; 2];
+    for (index, by) in [own, Arc::clone(&other)].iter().enumerate() {
+        let mut rounds = Vec::new();
+        for round in 0..ROUNDS {
+            proxies.expect(REPLICATED);
+            let start = link::now();
+            server.write(&**by, None, round % 2 == 0).await;
+            rounds.push(proxies.reached().saturating_sub(start));
+            server.settle().await;
+            assert_eq!(proxies.told(), REPLICATED, "others were told, or one twice");
+        }
+        rounds.sort();
+        middle[index] = rounds[ROUNDS / 2];
+    }
+    let [here, there] = middle;
+    println!(
+        "  a permission of the whole mesh, from the write to the last proxy: \
+         {there:.1?} where another replica wrote it, {here:.1?} where this one did (ratio {:.2})",
+        there.as_secs_f64() / here.as_secs_f64()
+    );
+    proxies.stop();
+    server.stop().await;
+    other.close().await;
 }
 
 async fn measure(size: usize) {

@@ -1,4 +1,4 @@
-//! The server as the daemon runs it, on a SQLite store.
+//! The server as the daemon runs it, on a SQLite store or one that others share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use windlass::ca::{self, LeafKey};
 use windlass::clock;
+use windlass::follow::Follower;
 use windlass::model::{AuthorityState, Current, DataplaneId, Generation, MeshName, Posture};
 use windlass::state::Publisher;
 use windlass::store::encryption::Vault;
@@ -25,14 +26,14 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Server {
     store: Arc<dyn Store>,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     keyring: Arc<Keyring>,
     ca_pem: Arc<str>,
     port: u16,
     dataplanes: usize,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), xds::ServeError>>,
-    _state_dir: TempDir,
+    _state_dir: Option<TempDir>,
 }
 
 impl Server {
@@ -40,9 +41,18 @@ impl Server {
         let state_dir = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(&state_dir.path().join("windlass.db")).await;
         let store: Arc<dyn Store> = Arc::new(store.expect("a store"));
+        let server = Self::on(store, false, dataplanes).await;
+        Self {
+            _state_dir: Some(state_dir),
+            ..server
+        }
+    }
+
+    /// The server on a store that is empty; `shared` where others write to it, too.
+    pub(crate) async fn on(store: Arc<dyn Store>, shared: bool, dataplanes: usize) -> Self {
         let vault = Arc::new(Vault::ephemeral());
         fill(&*store, &vault, dataplanes).await;
-        let publisher = Publisher::new(Arc::clone(&store), Arc::clone(&vault));
+        let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&vault)));
         let current = store.load().await.expect("the store");
         assert!(publisher.publish(Arc::new(current)).await, "no signer");
 
@@ -61,7 +71,7 @@ impl Server {
             vault,
             evidence: Arc::new(EvidenceBoard::default()),
             store: Arc::clone(&store),
-            shared: false,
+            shared,
             look: Arc::default(),
             config: XdsConfig {
                 issuing: windlass::ca::Issuing::default(),
@@ -80,8 +90,22 @@ impl Server {
             dataplanes,
             shutdown,
             task,
-            _state_dir: state_dir,
+            _state_dir: None,
         }
+    }
+
+    /// Serves what others write from now on, as a replica that follows does.
+    pub(crate) fn follow(&self) {
+        let (store, publisher) = (Arc::clone(&self.store), Arc::clone(&self.publisher));
+        let current = Arc::clone(&publisher.serving().current);
+        let mut news = store.news();
+        let mut follower = Follower::new(store, publisher, current);
+        let following = async move {
+            while news.changed().await.is_ok() {
+                follower.refresh().await.expect("the store");
+            }
+        };
+        tokio::spawn(self.shutdown.clone().run_until_cancelled_owned(following));
     }
 
     pub(crate) fn setup(&self) -> Setup {
@@ -104,6 +128,15 @@ impl Server {
 
     /// Writes the permission, or takes it away, and returns what is then to be served.
     pub(crate) async fn with_permission(&self, service: Option<usize>, there: bool) -> Current {
+        let before = Arc::clone(&self.publisher.serving().current);
+        self.write(&*self.store, service, there).await;
+        let changes = self.store.changes_since(before.generation).await;
+        // As the reconciler does it: what did not change stays the same in memory.
+        windlass::state::merge(&before, &changes.expect("the changes"))
+    }
+
+    /// The same by whoever has the store, too; nothing is published for it.
+    pub(crate) async fn write(&self, by: &dyn Store, service: Option<usize>, there: bool) {
         let passing = mesh::passing(service);
         let operation = if there {
             Operation::PutResource(passing)
@@ -118,10 +151,7 @@ impl Server {
             operations: vec![operation],
             history: None,
         };
-        self.store.write(&write).await.expect("a write");
-        let changes = self.store.changes_since(before.generation).await;
-        // As the reconciler does it: what did not change stays the same in memory.
-        windlass::state::merge(&before, &changes.expect("the changes"))
+        by.write(&write).await.expect("a write");
     }
 
     pub(crate) async fn publish(&self, current: Current) {

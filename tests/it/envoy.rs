@@ -184,7 +184,7 @@ pub(crate) fn envoy_gets_its_certificate_and_follows_the_mesh_from_builtin_over_
 }
 
 #[test]
-fn envoy_gets_a_certificate_of_a_provided_root_whose_key_is_sealed() {
+pub(crate) fn envoy_gets_a_certificate_of_a_provided_root_whose_key_is_sealed() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut envoy = Envoy::start(&daemon, "payments", "dp-ledger-1");
@@ -199,7 +199,7 @@ fn envoy_gets_a_certificate_of_a_provided_root_whose_key_is_sealed() {
 }
 
 #[test]
-fn envoy_gets_a_new_leaf_of_the_same_root_when_half_of_its_life_is_over() {
+pub(crate) fn envoy_gets_a_new_leaf_of_the_same_root_when_half_of_its_life_is_over() {
     let site = Site::from_examples().set("WINDLASS_CA_LEAF_LIFETIME", "6s");
     let daemon = site.start();
     let token = daemon.token("dp-web-1", "default");

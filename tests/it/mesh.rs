@@ -2,10 +2,10 @@
 //! in Git is what the network does.
 
 mod acceptance;
-mod identity;
+pub(crate) mod identity;
 pub(crate) mod network;
 pub(crate) mod policy;
-mod rejection;
+pub(crate) mod rejection;
 mod sent;
 mod stopping;
-mod switching;
+pub(crate) mod switching;

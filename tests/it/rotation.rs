@@ -2,12 +2,12 @@
 //! second and some long-lived ones.
 
 pub(crate) mod crashes;
-mod disable_first;
-mod joining;
+pub(crate) mod disable_first;
+pub(crate) mod joining;
 mod load;
-mod rejects;
-mod reverts;
+pub(crate) mod rejects;
+pub(crate) mod reverts;
 pub(crate) mod rolling;
 mod stage;
-mod stalls;
+pub(crate) mod stalls;
 mod unusable;

@@ -14,7 +14,7 @@ use crate::support::{MeshCa, echo, sds, tls, wait};
 const WIRE: &str = "type: Dataplane\nmesh: demo\nname: dp-wire-1\n";
 
 #[test]
-fn strangers_are_refused_before_the_service_notices() {
+pub(crate) fn strangers_are_refused_before_the_service_notices() {
     let mut network = Network::of(&["demo", "other"]);
     network.start_proxies("demo");
     network.wait_until_reached("demo", "backend");
@@ -65,7 +65,7 @@ fn strangers_are_refused_before_the_service_notices() {
 }
 
 #[test]
-fn both_ends_prove_who_they_are_on_the_wire() {
+pub(crate) fn both_ends_prove_who_they_are_on_the_wire() {
     let mut network = Network::of(&["demo"]);
     let listener = TcpListener::bind((network.host.as_str(), 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();

@@ -62,7 +62,7 @@ fn a_permission_with_a_star_is_for_every_service_of_the_mesh() {
 }
 
 #[test]
-fn two_meshes_with_the_same_service_names_do_not_mix() {
+pub(crate) fn two_meshes_with_the_same_service_names_do_not_mix() {
     let mut network = Network::of(&["demo", "other"]);
     network.start_proxies("demo");
     network.start_proxies("other");

@@ -28,7 +28,7 @@ fn web(daemon: &Daemon) -> (Value, String) {
 }
 
 #[test]
-fn a_listener_that_envoy_cannot_make_is_told_in_its_own_words_until_it_can() {
+pub(crate) fn a_listener_that_envoy_cannot_make_is_told_in_its_own_words_until_it_can() {
     let mut network = Network::of(&["demo"]);
     network.start_proxies("demo");
     network.wait_until_reached("demo", "backend");

@@ -4,7 +4,7 @@ use super::network::{Network, mesh_document};
 use crate::support::{echo, wait};
 
 #[test]
-fn mtls_goes_off_and_on_again_by_commits() {
+pub(crate) fn mtls_goes_off_and_on_again_by_commits() {
     let mut network = Network::of(&["demo"]);
     network.start_proxies("demo");
     network.wait_until_reached("demo", "backend");

@@ -4,7 +4,7 @@ use super::stage::{Stage, plaintext, status, tell, wait_until_done};
 use crate::support::wait;
 
 #[test]
-fn disable_first_announces_its_plaintext_and_loses_no_connection() {
+pub(crate) fn disable_first_announces_its_plaintext_and_loses_no_connection() {
     let stage = Stage::of_silent_services();
     let before = plaintext(&stage.network);
     assert_eq!(before, 0);

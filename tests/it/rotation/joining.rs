@@ -5,7 +5,7 @@ use super::stage::{Stage, wait_until_done, wait_until_held};
 use crate::support::{DpRun, echo, wait};
 
 #[test]
-fn a_proxy_that_joins_in_any_phase_reaches_the_others_from_its_first_connection() {
+pub(crate) fn a_proxy_that_joins_in_any_phase_reaches_the_others_from_its_first_connection() {
     let stage = Stage::set();
     let host = stage.network.host.clone();
     let mut joined = Vec::new();

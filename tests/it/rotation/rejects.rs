@@ -28,7 +28,7 @@ fn awaited<'a>(mesh: &'a Value, dataplane: &str) -> &'a Value {
 }
 
 #[test]
-fn a_proxy_that_rejects_the_second_root_keeps_the_first_one_signing() {
+pub(crate) fn a_proxy_that_rejects_the_second_root_keeps_the_first_one_signing() {
     let stage = Stage::set();
     let document = gateway(&stage.network.host, "dp-picky-1");
     let file = ("demo/picky.yaml", Some(document.as_str()));

@@ -11,7 +11,7 @@ fn active(mesh: &Value) -> Value {
 }
 
 #[test]
-fn a_commit_that_is_reverted_in_any_phase_goes_back_without_a_loss() {
+pub(crate) fn a_commit_that_is_reverted_in_any_phase_goes_back_without_a_loss() {
     let stage = Stage::set();
     let before = active(&wait_until_done(&stage.network));
     for hold in ["propagate", "activate", "retire", "done"] {

@@ -1,5 +1,6 @@
 //! A mesh whose CA changes: the commits, and what is seen of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -59,6 +60,25 @@ pub(super) fn commit(network: &Network, files: &[(&str, Option<&str>)], message:
         .wait_until(&format!("{message} to be applied"), |status| {
             status["sources"][0]["appliedRevision"] == revision.as_str()
         });
+}
+
+/// Where there are several replicas, proxies hang on more than one of them.
+fn assert_spread(network: &Network) {
+    if network.daemon.replicas().len() < 2 {
+        return;
+    }
+    wait::until("proxies of more than one replica", || {
+        let mesh = status(network)?;
+        let insights = mesh["dataplanes"]["insights"].as_array();
+        let connected = insights.into_iter().flatten();
+        let connected = connected.filter(|it| it["connectedSince"].is_string());
+        let replicas: BTreeSet<_> = connected.filter_map(|it| it["replica"].as_str()).collect();
+        if replicas.len() > 1 {
+            Ok(())
+        } else {
+            Err(format!("{mesh:#}"))
+        }
+    });
 }
 
 /// Waits until no transition runs, and the authority of that kind and state is there.
@@ -150,6 +170,7 @@ impl Stage {
         };
         stage.commit("{builtin: {}}", "{}", "the roots are there");
         wait_until_done(&stage.network);
+        assert_spread(&stage.network);
         stage
     }
 

@@ -5,7 +5,7 @@ use super::stage::{Stage, states, wait_until_done, wait_until_stalled};
 const NEW: &str = "{provided: {name: root-2026}}";
 
 #[test]
-fn a_stopped_proxy_is_waited_for_and_named_until_it_goes_on() {
+pub(crate) fn a_stopped_proxy_is_waited_for_and_named_until_it_goes_on() {
     let stage = Stage::set();
     let redis = stage.network.proxy("demo", "redis");
     let pid = redis.envoy_pid();

@@ -101,7 +101,10 @@ impl Site {
             repo = self.repo.path().display(),
             identity = self.home.path().join("identity.txt").display(),
         );
-        fs::write(&path, text).expect("a configuration file");
+        // A replica that was started just before may be reading it.
+        let next = path.with_extension("next");
+        fs::write(&next, text).expect("a configuration file");
+        fs::rename(&next, &path).expect("a configuration file");
         path
     }
 

@@ -4,12 +4,16 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::site::{MESH, SYSTEM, add_account, manifest, register_webhook};
 use crate::support::daemon::windlass;
 use crate::support::kubernetes::{API_AUDIENCE, Cluster, printed};
 use crate::support::sds::fetch_with;
 use crate::support::{Daemon, Site, wait};
+
+/// How soon another replica has to have done what a dead one did not.
+const TAKEOVER: Duration = Duration::from_secs(10);
 
 /// The manifests as `kubectl kustomize` renders them.
 fn rendered(cluster: &Cluster) -> String {
@@ -42,13 +46,12 @@ fn own_kubeconfig(cluster: &Cluster) -> PathBuf {
     cluster.kubeconfig_of(&token)
 }
 
-/// A control plane in the cluster with those rights.
-fn start(cluster: &Cluster) -> (Site, Daemon) {
+/// A site with those rights.
+fn site_in(cluster: &Cluster) -> Site {
     let kubeconfig = own_kubeconfig(cluster);
     let site = Site::from_files(&[("demo.yaml", MESH)]);
     let identity = site.state_dir().with_file_name("identity.txt");
-    let site = site
-        .set("WINDLASS_STORE_TYPE", "kubernetes")
+    site.set("WINDLASS_STORE_TYPE", "kubernetes")
         .set(
             "WINDLASS_STORE_KUBERNETES_KUBECONFIG",
             kubeconfig.to_str().unwrap(),
@@ -58,7 +61,12 @@ fn start(cluster: &Cluster) -> (Site, Daemon) {
             "WINDLASS_STORE_ENCRYPTION_IDENTITY_FILE",
             identity.to_str().unwrap(),
         )
-        .set("WINDLASS_WEBHOOK_PORT", "0");
+        .set("WINDLASS_WEBHOOK_PORT", "0")
+}
+
+/// A control plane in the cluster with those rights.
+fn start(cluster: &Cluster) -> (Site, Daemon) {
+    let site = site_in(cluster);
     // Nobody could judge before there is somebody.
     cluster.run(&["delete", "validatingwebhookconfiguration", "windlass"]);
     let daemon = site.start();
@@ -206,4 +214,64 @@ spec: {sources: [{match: {service: '*'}}], destinations: [{match: {service: '*'}
     ] {
         assert!(!may(beyond), "it may {beyond:?}");
     }
+}
+
+#[test]
+fn of_two_replicas_in_the_cluster_the_other_reconciles_after_a_kill() {
+    let cluster = Cluster::take();
+    install(&cluster);
+    add_account(&cluster, "team", "web");
+    let (site, first) = start(&cluster);
+    // The same repository and identity, another name and state folder.
+    let repo = site.repo.path().to_str().unwrap().to_owned();
+    let mut settings = site.settings().iter();
+    let identity = settings.rfind(|(name, _)| name.ends_with("IDENTITY_FILE"));
+    let beside = site_in(&cluster)
+        .set("WINDLASS_SOURCE_REPO", &repo)
+        .set("WINDLASS_GENERAL_INSTANCE_ID", "the-other-one")
+        .set(
+            "WINDLASS_STORE_ENCRYPTION_IDENTITY_FILE",
+            &identity.unwrap().1,
+        );
+    let second = beside.start();
+    let leads = |status: &serde_json::Value, other: bool| {
+        let all = status["replicas"].as_array().into_iter().flatten();
+        let living = all.filter(|it| it["silentSince"].is_null());
+        let mut leading = living.filter(|it| it["leads"] == true);
+        leading.any(|it| (it["name"] == "the-other-one") == other)
+    };
+    second.wait_until("both replicas", |status| {
+        status["replicas"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+            && leads(status, false)
+    });
+    // Both serve what one reconciles.
+    let token = cluster.token("team", "web", "windlass");
+    for daemon in [&first, &second] {
+        fetch_with(daemon, "demo", "web", &token).unwrap();
+    }
+
+    first.kill9();
+    let killed = Instant::now();
+    let text = "type: TrafficPermission\nmesh: demo\nname: after-the-kill\n\
+        sources: [{match: {service: web}}]\ndestinations: [{match: {service: web}}]\n";
+    let commit = site
+        .repo
+        .commit(&[("after.yaml", Some(text))], "after the kill");
+    let revision = format!("main@sha1:{commit}");
+    wait::within(TAKEOVER, "the other one to apply the commit", || {
+        let status = second.status()?;
+        if status["sources"][0]["appliedRevision"] == revision.as_str() {
+            Ok(())
+        } else {
+            Err(format!("{status:#}\n{}", second.log()))
+        }
+    });
+    println!("the other one took {:?}", killed.elapsed());
+    assert!(leads(&second.status().unwrap(), true));
+    wait::until("it to be shown", || {
+        cluster.try_run(&["get", "trafficpermission/after-the-kill", "-n", SYSTEM])
+    });
+    fetch_with(&second, "demo", "web", &token).unwrap();
 }

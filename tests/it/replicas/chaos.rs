@@ -69,6 +69,9 @@ async fn history(store: &PostgresStore) -> Vec<HistoryEntry> {
     all
 }
 
+/// How soon whoever comes is served, be it in the middle of an outage.
+const SERVED: Duration = Duration::from_secs(10);
+
 /// What is killed, and what has to go on meanwhile.
 struct Chaos {
     seed: u64,
@@ -152,7 +155,7 @@ impl Chaos {
         let held = self.holds_certificate();
         assert_eq!(held, Ok(()), "{}", self.says("Envoy lost its certificate"));
         if with_new {
-            wait::until(&self.says("a new connection to be served"), || {
+            wait::within(SERVED, &self.says("a new connection to be served"), || {
                 sds::fetch(&self.daemon, "demo", "dp-echo-1").map(drop)
             });
         }

@@ -252,6 +252,8 @@ fn of_two_replicas_in_the_cluster_the_other_reconciles_after_a_kill() {
         fetch_with(daemon, "demo", "web", &token).unwrap();
     }
 
+    // A Service leads to who is there.
+    register_webhook(&cluster, &second);
     first.kill9();
     let killed = Instant::now();
     let text = "type: TrafficPermission\nmesh: demo\nname: after-the-kill\n\

@@ -13,6 +13,9 @@ use super::{SealedPlace, Store, StoreError};
 /// A replica that has not announced itself for longer than this runs no longer.
 const ALIVE: Duration = Duration::from_secs(15);
 
+/// How often it is looked again for what was sealed meanwhile.
+const PASSES: u32 = 3;
+
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rekeyed {
@@ -76,6 +79,20 @@ pub async fn rekey(store: &dyn Store, vault: &Vault) -> Result<Rekeyed, RekeyErr
             replicas: behind,
         });
     }
+    let mut done = reseal(store, vault).await?;
+    // What was being sealed when the identities changed may have come since.
+    for _ in 0..PASSES {
+        let again = reseal(store, vault).await?;
+        done.resealed += again.resealed;
+        if again.resealed == 0 {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Looks once at everything that is sealed.
+async fn reseal(store: &dyn Store, vault: &Vault) -> Result<Rekeyed, RekeyError> {
     let mut done = Rekeyed::default();
     for (place, sealed) in store.sealed().await? {
         if vault.is_up_to_date(&sealed) {

@@ -24,6 +24,7 @@ use crate::token::Keyring;
 mod admin;
 mod bootstrap;
 mod catalog;
+mod certificates;
 mod diagnostics;
 mod error;
 mod form;
@@ -40,6 +41,7 @@ mod write;
 mod writer;
 
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
+pub use certificates::SigningCertificate;
 pub use error::{Cause, ErrorBody};
 pub use insight::{Insight, PartInsight};
 pub use replicas::{ReplicaStatus, StoreStatus};
@@ -119,7 +121,9 @@ pub async fn serve_admin(
     shutdown: CancellationToken,
 ) -> Result<(), Infallible> {
     let config = ctx.config.clone();
-    let router = admin::routes().with_state(ctx);
+    let router = admin::routes()
+        .merge(certificates::routes())
+        .with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
     Ok(())
 }

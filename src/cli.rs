@@ -20,6 +20,7 @@ mod generate;
 mod get;
 mod history;
 mod inspect;
+mod manage;
 mod output;
 mod plan;
 mod rekey;
@@ -52,6 +53,7 @@ enum Command {
     Seal(seal::Args),
     Rekey(rekey::Args),
     Generate(generate::Args),
+    Manage(manage::Args),
     Get(get::Args),
     Inspect(inspect::Args),
     Status(status::Args),
@@ -107,6 +109,7 @@ impl Cli {
             Command::Validate(args) => validate::run(args, terminal),
             Command::Seal(args) => seal::run(args, terminal),
             Command::Rekey(args) => rekey::run(args, terminal),
+            Command::Manage(args) => manage::run(args, terminal),
             Command::Generate(args) => generate::run(args, terminal),
             Command::Get(args) => get::run(args, terminal),
             Command::Inspect(args) => inspect::run(args, terminal),

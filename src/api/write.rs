@@ -138,7 +138,9 @@ pub(super) fn refusal(title: &str, problem: NotWritten) -> ApiError {
         NotWritten::Refused(refused) => match refused {
             CallRefused::NotFound { .. } => ApiError::not_found(title),
             CallRefused::NoMesh { .. } => on("mesh"),
-            CallRefused::CaChangeForbidden | CallRefused::NoCa => on("mtls.ca"),
+            CallRefused::CaChangeForbidden
+            | CallRefused::NoCa
+            | CallRefused::SigningCertificate => on("mtls.ca"),
             _ => conflict(),
         },
         NotWritten::Invalid(found) => invalid(title, found),

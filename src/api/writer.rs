@@ -16,7 +16,8 @@ use crate::apply::{Applier, ApplyError, OpenedKeys};
 use crate::ca::Issuing;
 use crate::check::{self, Rules};
 use crate::clock;
-use crate::model::{Current, Desired, Diagnostic, Generation, MeshState};
+use crate::manifest::codes;
+use crate::model::{Current, Desired, Diagnostic, Generation, Kind, MeshState};
 use crate::plan::{
     self, CA_CHANGE_FORBIDDEN, Call, CallRefused, Circumstances, MeshPlan, plan_call,
 };
@@ -100,11 +101,20 @@ impl Writer {
 
     /// Carries out a call, and returns once it is served, or after a while.
     pub(super) async fn write(self: &Arc<Self>, call: Call) -> Result<Done, NotWritten> {
+        self.write_with(call, OpenedKeys::new()).await
+    }
+
+    /// The same for a call that brings the keys of the authorities in it.
+    pub(super) async fn write_with(
+        self: &Arc<Self>,
+        call: Call,
+        keys: OpenedKeys,
+    ) -> Result<Done, NotWritten> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let writer = Arc::clone(self);
         // A client that leaves does not leave a write unannounced.
         let write = tokio::spawn(async move {
-            let written = writer.try_write(&call).await;
+            let written = writer.try_write(&call, &keys).await;
             drop(turn);
             written
         });
@@ -126,7 +136,11 @@ impl Writer {
         let _ = timeout(UNTIL_SERVED, served).await;
     }
 
-    async fn try_write(&self, call: &Call) -> Result<(Done, Generation), NotWritten> {
+    async fn try_write(
+        &self,
+        call: &Call,
+        keys: &OpenedKeys,
+    ) -> Result<(Done, Generation), NotWritten> {
         for _ in 0..MAX_CONFLICTS {
             let current = self.current().await?;
             let mesh = current.meshes.get(&call.resource.mesh).map(Arc::clone);
@@ -142,8 +156,7 @@ impl Writer {
                 evidence: &evidence,
                 store: self.parts.store.as_ref(),
                 vault: &self.parts.vault,
-                // A call brings no provided authority.
-                keys: &OpenedKeys::new(),
+                keys,
                 now: clock::now(),
             };
             let written = match applier.apply(&plan, &mesh, &desired).await {
@@ -199,7 +212,7 @@ impl Writer {
                 Diagnostic::error(plan::codes::CA_CHANGE_FORBIDDEN, CA_CHANGE_FORBIDDEN);
             found.push(forbidden.on_field("mtls.ca"));
         }
-        if call.after.is_some() {
+        if plan.as_ref().err() != Some(&CallRefused::SigningCertificate) {
             found.extend(self.check(call, desired));
         }
         if found.is_empty() {
@@ -209,16 +222,32 @@ impl Writer {
         }
     }
 
-    /// Judges what the resource says of others. What is wrong with those is not its fault.
-    fn check(&self, call: &Call, desired: &Desired) -> Vec<Diagnostic> {
-        let rules = Rules {
+    /// What certificates are judged by.
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
             now: clock::now(),
             leaf_lifetime: self.parts.issuing.leaf_lifetime,
+        }
+    }
+
+    /// Judges what the resource says of others. What is wrong with those is not
+    /// its fault, unless the Mesh would no longer find its provided CA.
+    fn check(&self, call: &Call, desired: &Desired) -> Vec<Diagnostic> {
+        let rules = self.rules();
+        let mesh_is_lost = |found: &Diagnostic| {
+            let code = match call.after {
+                Some(_) => codes::AMBIGUOUS_PROVIDED_CA,
+                None => codes::NO_SIGNING_CERTIFICATE,
+            };
+            call.resource.kind == Kind::ProvidedCa && *found.code == *code
+        };
+        let is_own = |found: &Diagnostic| {
+            call.after.is_some() && found.resource.as_ref() == Some(&call.resource)
         };
         let meshes = desired.meshes.values();
         meshes
             .flat_map(|mesh| check::mesh(mesh, &rules))
-            .filter(|found| found.is_error() && found.resource.as_ref() == Some(&call.resource))
+            .filter(|found| found.is_error() && (is_own(found) || mesh_is_lost(found)))
             .collect()
     }
 }

@@ -110,6 +110,22 @@ impl Client {
             || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// Fails, with `refused`, where the address is not on this machine's loopback: elsewhere
+    /// the catalog's address would be one of this machine, another control plane's or nobody's.
+    pub(crate) fn require_local(&self, refused: &str) -> Result<(), CliError> {
+        if self.is_local() {
+            return Ok(());
+        }
+        let base = &self.base;
+        Err(CliError::user(format!(
+            "{refused}: {base} is not on this machine's loopback"
+        ))
+        .hint(
+            "run this command on the control plane's machine, with an address such as \
+             http://127.0.0.1:5681",
+        ))
+    }
+
     /// The host of the address; an IPv6 address stands in brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host
@@ -166,6 +182,25 @@ impl Client {
     ) -> Result<T, CliError> {
         let text = self.post(path, body)?;
         parse(format!("{}{path}", self.base), &text)
+    }
+
+    /// `POST`s a JSON document that is written already, and may be a secret.
+    pub(crate) fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, CliError> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.post(&url).content_type("application/json");
+        let text = self.answer(&url, request.send(body))?;
+        parse(url, &text)
+    }
+
+    /// `DELETE`s a resource.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), CliError> {
+        let url = format!("{}{path}", self.base);
+        self.answer(&url, self.agent.delete(&url).call())?;
+        Ok(())
     }
 
     fn answer(

@@ -45,6 +45,8 @@ struct DataplaneToken {
     valid_for: Option<HumanDuration>,
 }
 
+const REFUSED: &str = "tokens are not issued from elsewhere";
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TokenRequest<'a> {
@@ -57,10 +59,10 @@ struct TokenRequest<'a> {
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
     let What::DataplaneToken(wanted) = &args.what;
     let client = Client::new(&args.address)?;
-    require_local(&client)?;
+    client.require_local(REFUSED)?;
     let catalog: Catalog = client.get("/catalog")?;
     let admin = Client::at(&catalog.apis.dataplane_token.local_url)?;
-    require_local(&admin)?;
+    admin.require_local(REFUSED)?;
     let request = TokenRequest {
         name: &wanted.name,
         mesh: &wanted.mesh,
@@ -70,16 +72,4 @@ pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliEr
     // Envoy puts a token file into a header as it is, and gRPC refuses a header with a line end.
     let end = if io::stdout().is_terminal() { "\n" } else { "" };
     print(terminal, &format!("{}{end}", token.trim_end()))
-}
-
-/// Elsewhere the catalog's address would be one of this machine: another control plane's, or nobody's.
-fn require_local(client: &Client) -> Result<(), CliError> {
-    if client.is_local() {
-        return Ok(());
-    }
-    Err(CliError::user(format!(
-        "tokens are not issued from elsewhere: {} is not on this machine's loopback",
-        client.base()
-    ))
-    .hint("run this command on the control plane's machine, with an address such as http://127.0.0.1:5681"))
 }

@@ -120,7 +120,7 @@ fn refused(violations: &[Violation]) -> CliError {
 }
 
 /// Reads a text file of at most `limit` bytes, which may be a secret.
-fn read(path: &Path, limit: usize) -> Result<Zeroizing<String>, CliError> {
+pub(super) fn read(path: &Path, limit: usize) -> Result<Zeroizing<String>, CliError> {
     let failed = |error: io::Error| CliError::user(Unreadable(path.to_owned(), error));
     let file = File::open(path).map_err(failed)?;
     // Room for all of it from the start: a text that grows leaves copies behind.

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::describe::List;
 use super::steps::{self, Wanted};
-use super::{Blocked, Change, Circumstances, MeshPlan, authorization};
+use super::{Action, Blocked, Change, Circumstances, MeshPlan, authorization};
+use crate::ca::CertificateInfo;
 use crate::model::{
-    DataplaneId, Desired, DesiredMesh, DesiredResource, Evidence, Kind, Location, MeshName,
-    MeshState, Origin, ResourceKey, Revision, Rules, SourceName,
+    AuthorityState, CaSpec, DataplaneId, Desired, DesiredMesh, DesiredResource, Evidence, Kind,
+    Location, MeshName, MeshState, Origin, Resource, ResourceKey, Revision, Rules, SourceName,
 };
+use crate::transition::{Goal, Key};
 
 /// What a call wants of one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,12 @@ pub enum CallRefused {
     /// The Mesh names a CA that it does not have.
     #[error("the mesh has no CA of the kind that it asks for")]
     NoCa,
+    /// The certificate that signs, or is to, would be deleted.
+    #[error(
+        "Cannot delete signing certificate when the mTLS in the mesh is active and type of CA is \
+         Provided"
+    )]
+    SigningCertificate,
     /// Resources belong to the Mesh that is to be deleted.
     #[error("resources belong to the mesh: {}; delete them first", List(resources))]
     Dependents {
@@ -103,7 +111,8 @@ impl Call {
 ///
 /// # Errors
 ///
-/// Fails where another authority would sign while mTLS is enabled, or none.
+/// Fails where another authority would sign while mTLS is enabled, or none, or
+/// where the certificate of the one that signs would be deleted.
 pub fn plan_call(
     current: &MeshState,
     call: &Call,
@@ -139,6 +148,13 @@ pub fn plan_call(
         changes,
         ..MeshPlan::nothing(current)
     };
+    match (&call.after, before.map(|it| &it.resource)) {
+        (Some(after), _) => plan.take_all(staging(current, &after.resource)),
+        (None, Some(Resource::ProvidedCa(ca))) if signs(current, &ca.cert, given) => {
+            return Err(CallRefused::SigningCertificate);
+        }
+        _ => {}
+    }
     let wanted = Wanted {
         rules,
         moved: Vec::new(),
@@ -151,6 +167,37 @@ pub fn plan_call(
         _ => CallRefused::NoCa,
     })?;
     Ok(plan)
+}
+
+/// Stages the authority of a ProvidedCa whose key is not kept yet, or no more:
+/// only a call has it at hand.
+fn staging(current: &MeshState, after: &Resource) -> Option<Action> {
+    let Resource::ProvidedCa(ca) = after else {
+        return None;
+    };
+    let certificate = CertificateInfo::from_pem(&ca.cert).ok()?;
+    let known = current.authorities.get(&certificate.id).map(|it| it.state);
+    let is_kept = known.is_some_and(|state| !matches!(state, AuthorityState::Revoked { .. }));
+    (!is_kept).then(|| Action::StageAuthority {
+        name: ca.name.clone(),
+        certificate,
+    })
+}
+
+/// Whether the certificate is the one that an enabled provided CA signs with,
+/// or comes to sign with.
+fn signs(current: &MeshState, cert: &str, given: Circumstances<'_>) -> bool {
+    let is_active = current
+        .mesh()
+        .is_some_and(|mesh| mesh.mtls.enabled && matches!(mesh.mtls.ca, CaSpec::Provided { .. }));
+    let Some(certificate) = CertificateInfo::from_pem(cert).ok().filter(|_| is_active) else {
+        return false;
+    };
+    let goal = Goal::of(current, given.issuing, given.now);
+    goal.is_some_and(|goal| goal.target == Key::Provided(certificate.id))
+        || current
+            .active_authority()
+            .is_some_and(|it| it.id == certificate.id)
 }
 
 /// Whether the Mesh asks for a CA of another kind while mTLS is enabled, be it there or not.

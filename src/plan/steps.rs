@@ -129,7 +129,7 @@ impl MeshPlan {
     }
 
     /// Takes what is done now, as are all steps before it.
-    fn take_all(&mut self, actions: impl IntoIterator<Item = Action>) {
+    pub(super) fn take_all(&mut self, actions: impl IntoIterator<Item = Action>) {
         for action in actions {
             self.take(action);
         }

@@ -257,6 +257,12 @@ pub enum Blocked {
         /// How long it would have to live on: a leaf and a rotation.
         needs: HumanDuration,
     },
+    /// The Mesh names no provided CA, and calls of the API added some beside the
+    /// one of the source.
+    AmbiguousCa {
+        /// Those.
+        resources: Vec<ResourceKey>,
+    },
     /// The source holds nothing, which deletes nothing.
     EmptySource {
         /// How many resources it held before.

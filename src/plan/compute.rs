@@ -7,9 +7,10 @@ use super::steps::{self, Wanted};
 use super::{
     Blocked, Change, Circumstances, MeshPlan, Noted, Plan, authorization, codes, deletion,
 };
+use crate::manifest;
 use crate::model::{
-    Current, Desired, DesiredMesh, Diagnostic, Drift, Mesh, MeshName, MeshState, Origin,
-    RepositoryPolicy, ResourceKey, Rules, SourceName,
+    CaSpec, Current, Desired, DesiredMesh, Diagnostic, Drift, Kind, Mesh, MeshName, MeshState,
+    Origin, RepositoryPolicy, ResourceKey, Rules, SourceName,
 };
 
 /// The message of every refused change of CA.
@@ -123,7 +124,10 @@ fn plan_mesh(
         is_call: false,
     };
     if let Err(blocked) = steps::plan(&mut mesh, current, wants, given) {
-        mesh.blocked.push(blocked);
+        let ambiguous = ambiguous_ca(current, wanted, &desired.source);
+        let is_unsaid = blocked == Blocked::Invalid;
+        mesh.blocked
+            .push(ambiguous.filter(|_| is_unsaid).unwrap_or(blocked));
     }
     if mesh.is_nothing(current) {
         return None;
@@ -137,6 +141,23 @@ fn plan_mesh(
         mesh.blocked.push(Blocked::Drifted { resources });
     }
     Some(mesh)
+}
+
+/// A revision is judged by what it holds: what calls added beside it is seen here.
+fn ambiguous_ca(
+    current: &MeshState,
+    wanted: Option<&DesiredMesh>,
+    source: &SourceName,
+) -> Option<Blocked> {
+    let wanted = wanted?;
+    let is_unnamed = wanted.mesh()?.mtls.ca == CaSpec::Provided { name: None };
+    let beside = current.resources.iter().filter(|(key, stored)| {
+        key.kind == Kind::ProvidedCa
+            && !stored.origin.is_source(source)
+            && !wanted.resources.contains_key(key)
+    });
+    let resources: Vec<ResourceKey> = beside.map(|(key, _)| key.clone()).collect();
+    (is_unnamed && !resources.is_empty()).then_some(Blocked::AmbiguousCa { resources })
 }
 
 /// What the mesh says of transitions, completed by the policy.
@@ -283,6 +304,11 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
             codes::ROOT_TOO_SHORT,
             "provide a root that lives longer; years are usual",
         ),
+        Blocked::AmbiguousCa { .. } => (
+            manifest::codes::AMBIGUOUS_PROVIDED_CA,
+            "write `provided: {name: …}`, or delete the others with \
+             `windlass manage ca provided certificates delete`",
+        ),
         Blocked::EmptySource { .. } => (
             codes::EMPTY_SOURCE,
             "check `source.branch` and `source.path`; to delete everything, keep one resource",
@@ -311,6 +337,7 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
     let field = match blocked {
         Blocked::CaChangeForbidden => "mtls.ca",
         Blocked::RootTooShort { .. } => "cert",
+        Blocked::AmbiguousCa { .. } => "mtls.ca.provided",
         _ => ".",
     };
     Some(

@@ -75,6 +75,11 @@ impl fmt::Display for Blocked {
                 "certificate ends on {ends}, which is too soon to sign leaves: it must live on \
                  for {needs}, a leaf and a rotation to the next root"
             ),
+            Self::AmbiguousCa { resources } => write!(
+                f,
+                "the mesh has provided CAs beside those of this revision and must name one: {}",
+                List::<ResourceKey>(resources)
+            ),
             Self::EmptySource { resources } => write!(
                 f,
                 "the source holds no resource, and an empty source deletes nothing \
@@ -119,6 +124,7 @@ impl Blocked {
             Self::Invalid => "Invalid",
             Self::CaChangeForbidden => "CaChangeForbidden",
             Self::RootTooShort { .. } => "RootTooShort",
+            Self::AmbiguousCa { .. } => "AmbiguousCa",
             Self::EmptySource { .. } => "EmptySource",
             Self::BudgetExceeded { .. } => "BudgetExceeded",
             Self::NeedsApproval { .. } => "NeedsApproval",

@@ -242,7 +242,21 @@ fn git_keeps_its_own_and_a_call_adds_beside_it() {
     assert_eq!(list.json()["items"].as_array().unwrap().len(), 2);
     assert!(!list.body.contains("PRIVATE KEY"), "{list:?}");
     let id = added.json()["id"].as_str().unwrap().to_owned();
+    // The commit alone is unambiguous, the mesh is not.
+    let provided = "type: Mesh\nname: demo\nmtls: {ca: {provided: {}}}\n";
+    let commit = site
+        .repo
+        .commit(&[("mesh.yaml", Some(provided))], "provided");
+    daemon.wait_until("the ambiguity to be told", |status| {
+        let found = &status["sources"][0]["diagnostics"][0];
+        found["field"] == "mtls.ca.provided"
+            && found["message"]
+                .to_string()
+                .contains("demo/ProvidedCa/cert-")
+    });
     assert_eq!(delete(&daemon, &id).status, 200);
+    assert_eq!(call(api(&daemon), "POST", "/sync", "", "").status, 202);
+    daemon.wait_until_applied(&commit);
 }
 
 /// A root, changed.

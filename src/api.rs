@@ -30,6 +30,7 @@ mod form;
 mod guard;
 mod history;
 mod insight;
+mod public;
 mod replicas;
 mod resources;
 mod server;
@@ -42,6 +43,7 @@ mod writer;
 pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenApi};
 pub use error::{Cause, ErrorBody};
 pub use insight::{Insight, PartInsight};
+pub use public::{PublicTls, PublicTlsError};
 pub use replicas::{ReplicaStatus, StoreStatus};
 pub use resources::Items;
 pub use snapshot::StateDocument;
@@ -121,6 +123,21 @@ pub async fn serve_admin(
     let config = ctx.config.clone();
     let router = admin::routes().with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
+    Ok(())
+}
+
+/// Serves the same to other machines: over TLS, and only to the clients that
+/// `tls` knows.
+pub async fn serve_public_admin(
+    listener: TcpListener,
+    tls: PublicTls,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
+    let config = ctx.config.clone();
+    let router = admin::routes().with_state(ctx);
+    let tls = Some(Arc::new(tls));
+    server::serve_over(listener, tls, router, &config, shutdown).await;
     Ok(())
 }
 

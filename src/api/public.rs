@@ -136,7 +136,13 @@ fn marks(files: &AdminPublicConfig) -> Result<Marks, PublicTlsError> {
         let mark = fs::metadata(&path).ok().map(|file| {
             let inode = i64::from_ne_bytes(file.ino().to_ne_bytes());
             let size = i64::try_from(file.size()).unwrap_or(i64::MAX);
-            [inode, size, file.mtime(), file.mtime_nsec(), file.ctime_nsec()]
+            [
+                inode,
+                size,
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime_nsec(),
+            ]
         });
         (path, mark)
     };

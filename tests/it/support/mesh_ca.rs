@@ -64,6 +64,11 @@ impl MeshCa {
         self.certificate.der()
     }
 
+    /// The certificate in PEM.
+    pub(crate) fn certificate_pem(&self) -> String {
+        self.certificate.pem()
+    }
+
     /// The private key as PEM, in PKCS#8.
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()

@@ -31,6 +31,7 @@ mod form;
 mod guard;
 mod history;
 mod insight;
+mod public;
 mod replicas;
 mod resources;
 mod server;
@@ -44,6 +45,7 @@ pub use catalog::{AdminApi, BootstrapApi, Catalog, CatalogApis, DataplaneTokenAp
 pub use certificates::SigningCertificate;
 pub use error::{Cause, ErrorBody};
 pub use insight::{Insight, PartInsight};
+pub use public::{PublicTls, PublicTlsError};
 pub use replicas::{ReplicaStatus, StoreStatus};
 pub use resources::Items;
 pub use snapshot::StateDocument;
@@ -125,6 +127,23 @@ pub async fn serve_admin(
         .merge(certificates::routes())
         .with_state(ctx);
     server::serve(listener, router, &config, shutdown).await;
+    Ok(())
+}
+
+/// Serves the same to other machines: over TLS, and only to the clients that
+/// `tls` knows.
+pub async fn serve_public_admin(
+    listener: TcpListener,
+    tls: PublicTls,
+    ctx: ApiContext,
+    shutdown: CancellationToken,
+) -> Result<(), Infallible> {
+    let config = ctx.config.clone();
+    let router = admin::routes()
+        .merge(certificates::routes())
+        .with_state(ctx);
+    let tls = Some(Arc::new(tls));
+    server::serve_over(listener, tls, router, &config, shutdown).await;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::api::{self, Adoption, ApiContext, EvidenceSource, Writer, WriterParts};
+use crate::api::{self, Adoption, ApiContext, EvidenceSource, PublicTls, Writer, WriterParts};
 use crate::clock;
 use crate::config::Config;
 use crate::kubernetes::webhook;
@@ -115,6 +115,8 @@ impl App {
         let reconciler = Reconciler::new(parts, current, applied);
         let (reports, ready) = (reconciler.reports(), reconciler.ready());
 
+        let public = config.admin_public.as_ref().map(PublicTls::open);
+        let public = public.transpose().map_err(AppError::AdminPublic)?;
         let listeners = Listeners::bind(&config).await?;
         let bound = listeners.announce(&mut config)?;
         let serving = publisher.subscribe();
@@ -187,6 +189,7 @@ impl App {
         );
         app.spawn("xds certificate", keep_fresh(identity, shutdown));
         app.spawn_webhook(listeners.webhook, webhook);
+        app.spawn_public_admin(listeners.admin_public, public, &context);
         let (api, admin) = (listeners.api, listeners.admin);
         app.spawn_http(api, admin, listeners.diagnostics, &context);
         app.tasks.close();
@@ -246,6 +249,20 @@ impl App {
         if let (Some(listener), Some(parts)) = (listener, parts) {
             let serve = webhook::serve(listener, parts, self.shutdown.clone());
             self.spawn("admission webhook", serve);
+        }
+    }
+
+    /// Runs the admin server for other machines, where there is one.
+    fn spawn_public_admin(
+        &self,
+        listener: Option<TcpListener>,
+        tls: Option<PublicTls>,
+        context: &ApiContext,
+    ) {
+        if let (Some(listener), Some(tls)) = (listener, tls) {
+            let (context, shutdown) = (context.clone(), self.shutdown.clone());
+            let serve = api::serve_public_admin(listener, tls, context, shutdown);
+            self.spawn("public admin", serve);
         }
     }
 

@@ -11,8 +11,11 @@ use clap::{Parser, Subcommand};
 pub use self::error::{CliError, ErrorKind};
 pub use self::terminal::Terminal;
 
+mod admin_server;
+mod admin_tls;
 mod client;
 mod completion;
+mod config;
 mod diagnostics;
 mod dp;
 mod error;
@@ -60,6 +63,7 @@ enum Command {
     History(history::Args),
     Transition(transition::Args),
     Dp(dp::Args),
+    Config(config::Args),
     Schema(schema::Args),
     Completion(completion::Args),
 }
@@ -116,6 +120,7 @@ impl Cli {
             Command::Status(args) => status::run(args, terminal),
             Command::History(args) => history::run(args, terminal),
             Command::Transition(args) => transition::run(args, terminal),
+            Command::Config(args) => config::run(args, terminal),
             Command::Dp(args) => dp::run(args, terminal),
             Command::Schema(args) => schema::run(args, terminal),
             Command::Completion(args) => completion::run(args, terminal),

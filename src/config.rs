@@ -175,6 +175,8 @@ pub struct Config {
     pub api: SocketAddr,
     /// 127.0.0.1 and `admin.local.port`
     pub admin_local: SocketAddr,
+    /// `admin.public.*`; `None` where it is not enabled.
+    pub admin_public: Option<AdminPublicConfig>,
     /// `xds.interface` and `xds.port`
     pub xds: SocketAddr,
     /// `diagnostics.interface` and `diagnostics.port`
@@ -263,6 +265,19 @@ pub struct AccountsConfig {
     pub audience: String,
     /// How long the API server's word is kept.
     pub cache_for: Duration,
+}
+
+/// `admin.public.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminPublicConfig {
+    /// `admin.public.interface` and `admin.public.port`
+    pub address: SocketAddr,
+    /// The server's certificate.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// The certificates of those who are let in.
+    pub client_certs_dir: PathBuf,
 }
 
 /// `webhook.*`

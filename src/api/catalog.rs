@@ -44,6 +44,9 @@ pub struct BootstrapApi {
 pub struct DataplaneTokenApi {
     /// The base URL, for the control plane's own machine.
     pub local_url: String,
+    /// The base URL for other machines, where that server is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
 }
 
 /// Where secrets are administered.
@@ -79,6 +82,9 @@ async fn xds_ca(State(ctx): State<ApiContext>) -> impl IntoResponse {
 impl Catalog {
     fn of(config: &Config, asked: &RequestedHost) -> Self {
         let admin = format!("http://{}", config.admin_local);
+        let public = config.admin_public.as_ref();
+        let public = public.map(|public| reachable(config, public.address, asked));
+        let public = public.map(|authority| format!("https://{authority}"));
         Self {
             apis: CatalogApis {
                 bootstrap: BootstrapApi {
@@ -86,10 +92,11 @@ impl Catalog {
                 },
                 dataplane_token: DataplaneTokenApi {
                     local_url: admin.clone(),
+                    public_url: public.clone(),
                 },
                 admin: AdminApi {
                     local_url: admin,
-                    public_url: None,
+                    public_url: public,
                 },
             },
         }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TCP, with a limit to everything that a client decides.
+//! HTTP/1.1 over TCP, with or without TLS, with a limit to everything that a client decides.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,21 +12,25 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::error::{self, ApiError};
 use super::guard::{self, Advertised, Connection};
+use super::public::PublicTls;
 use crate::config::Config;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
 /// The most connections of one server at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a client may take for the headers, and may stay idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take, its body included.
@@ -41,6 +45,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `router` until `shutdown`, then drains.
 pub(super) async fn serve(
     listener: TcpListener,
+    router: Router,
+    config: &Config,
+    shutdown: CancellationToken,
+) {
+    serve_over(listener, None, router, config, shutdown).await;
+}
+
+/// The same over TLS, where that is given.
+pub(super) async fn serve_over(
+    listener: TcpListener,
+    tls: Option<Arc<PublicTls>>,
     router: Router,
     config: &Config,
     shutdown: CancellationToken,
@@ -64,11 +79,28 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let router = router.clone();
-                let shutdown = shutdown.clone();
+                let (tls, shutdown) = (tls.clone(), shutdown.clone());
                 tasks.spawn(async move {
                     if let Ok(local) = stream.local_addr() {
-                        serve_connection(stream, Connection { local, peer }, router, shutdown)
-                            .await;
+                        let connection = Connection { local, peer };
+                        match tls {
+                            None => serve_connection(stream, connection, router, shutdown).await,
+                            Some(tls) => {
+                                let shaken = timeout(HANDSHAKE, tls.accept(stream));
+                                let shaken = shutdown.run_until_cancelled(shaken).await;
+                                match shaken {
+                                    Some(Ok(Ok(stream))) => {
+                                        serve_connection(stream, connection, router, shutdown)
+                                            .await;
+                                    }
+                                    Some(Ok(Err(error))) => {
+                                        info!(%error, %peer, "a TLS handshake failed");
+                                    }
+                                    Some(Err(_)) => debug!(%peer, "a TLS handshake took too long"),
+                                    None => {}
+                                }
+                            }
+                        }
                     }
                     drop(slot);
                 });
@@ -86,7 +118,7 @@ pub(super) async fn serve(
 }
 
 async fn serve_connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     connection: Connection,
     router: Router,
     shutdown: CancellationToken,

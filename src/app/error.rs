@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::api::PublicTlsError;
 use crate::model::InvalidName;
 use crate::replicas::NameTaken;
 use crate::source::decryption::IdentityError;
@@ -65,6 +66,9 @@ pub enum AppError {
     /// The certificate of the xDS server or of the admission webhook cannot be had.
     #[error("failed to load a server's certificate")]
     XdsIdentity(#[from] TlsError),
+    /// The admin server for other machines cannot be proved, or cannot know its clients.
+    #[error("invalid configuration: admin.public")]
+    AdminPublic(#[source] PublicTlsError),
     /// A port cannot be had.
     #[error("failed to listen on {address} ({what})")]
     Bind {

@@ -20,6 +20,7 @@ const FILE: &str = "listeners.json";
 pub struct Listeners {
     pub(super) api: TcpListener,
     pub(super) admin: TcpListener,
+    pub(super) admin_public: Option<TcpListener>,
     pub(super) xds: TcpListener,
     pub(super) diagnostics: TcpListener,
     pub(super) webhook: Option<TcpListener>,
@@ -32,6 +33,13 @@ pub struct Bound {
     pub api: SocketAddr,
     /// The admin server.
     pub admin: SocketAddr,
+    /// The admin server for other machines, where there is one.
+    #[serde(
+        default,
+        rename = "adminPublic",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub admin_public: Option<SocketAddr>,
     /// The xDS server.
     pub xds: SocketAddr,
     /// Health and metrics.
@@ -47,6 +55,10 @@ impl Listeners {
         Ok(Self {
             api: bind("api.port", config.api).await?,
             admin: bind("admin.local.port", config.admin_local).await?,
+            admin_public: match &config.admin_public {
+                Some(public) => Some(bind("admin.public.port", public.address).await?),
+                None => None,
+            },
             xds: bind("xds.port", config.xds).await?,
             diagnostics: bind("diagnostics.port", config.diagnostics).await?,
             webhook: match &config.cluster.webhook {
@@ -63,6 +75,9 @@ impl Listeners {
         bound.write(&config.state_dir)?;
         config.api = bound.api;
         config.admin_local = bound.admin;
+        if let (Some(public), Some(address)) = (&mut config.admin_public, bound.admin_public) {
+            public.address = address;
+        }
         config.xds = bound.xds;
         config.diagnostics = bound.diagnostics;
         Ok(bound)
@@ -80,6 +95,10 @@ impl Listeners {
         Ok(Bound {
             api: local("api.port", &self.api, any)?,
             admin: local("admin.local.port", &self.admin, any)?,
+            admin_public: match &self.admin_public {
+                Some(public) => Some(local("admin.public.port", public, any)?),
+                None => None,
+            },
             xds: local("xds.port", &self.xds, any)?,
             diagnostics: local("diagnostics.port", &self.diagnostics, any)?,
             webhook: match &self.webhook {

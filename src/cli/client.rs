@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{StatusCode, Uri};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
+use super::config::{CliConfig, ControlPlane};
 use super::output::printable;
 use super::{CliError, ErrorKind};
 use crate::api::ErrorBody;
@@ -22,9 +24,25 @@ const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 /// Which control plane is called.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Address {
-    /// The address of the control plane.
-    #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS, global = true)]
-    address: String,
+    /// The address of the control plane; where not given, the current one of
+    /// `windlass config control-planes`, else http://127.0.0.1:5681.
+    #[arg(long, value_name = "URL", global = true)]
+    address: Option<String>,
+}
+
+impl Address {
+    /// The control plane that is meant, with what is kept of it.
+    pub(crate) fn control_plane(&self) -> Result<ControlPlane, CliError> {
+        let kept = CliConfig::load()?;
+        let known = match &self.address {
+            None => kept.current(),
+            Some(address) => kept.at(address),
+        };
+        Ok(known.cloned().unwrap_or_else(|| {
+            let address = self.address.as_deref().unwrap_or(DEFAULT_ADDRESS);
+            ControlPlane::unknown(address)
+        }))
+    }
 }
 
 /// A control plane at one address.
@@ -58,11 +76,23 @@ enum CallError {
 impl Client {
     /// The control plane that `--address` names.
     pub(crate) fn new(address: &Address) -> Result<Self, CliError> {
-        Self::at(&address.address)
+        match &address.address {
+            Some(address) => Self::at(address),
+            None => Self::at(&address.control_plane()?.address),
+        }
     }
 
     /// The server at that address.
     pub(crate) fn at(address: &str) -> Result<Self, CliError> {
+        Self::over(address, None)
+    }
+
+    /// The admin server at that address, over TLS.
+    pub(crate) fn admin(address: &str, tls: TlsConfig) -> Result<Self, CliError> {
+        Self::over(address, Some(tls))
+    }
+
+    fn over(address: &str, tls: Option<TlsConfig>) -> Result<Self, CliError> {
         // What stands before an `@` may be a password.
         let shown = address.rsplit('@').next().unwrap_or_default();
         let refuse = |problem| {
@@ -73,11 +103,16 @@ impl Client {
             .hint(format!("it looks like {DEFAULT_ADDRESS}"))
         };
         let uri: Uri = address.parse().map_err(|_| refuse("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(refuse("https is not supported by this version")),
-            _ => return Err(refuse("it does not start with http://")),
-        }
+        let scheme = match (uri.scheme_str(), &tls) {
+            (Some("http"), None) => "http",
+            (Some("https"), Some(_)) => "https",
+            (Some("https"), None) => {
+                return Err(refuse("https is spoken by the admin server only"));
+            }
+            (_, None) => return Err(refuse("it does not start with http://")),
+            (_, Some(_)) => return Err(refuse("it does not start with https://")),
+        };
+        let tls = tls.unwrap_or_default();
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(refuse("it has a path"));
         }
@@ -93,12 +128,13 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(TIMEOUT))
+            .tls_config(tls)
             .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
         Ok(Self {
             agent,
-            base: format!("http://{authority}"),
+            base: format!("{scheme}://{authority}"),
             host: authority.host().to_owned(),
         })
     }
@@ -108,22 +144,6 @@ impl Client {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
         self.host.eq_ignore_ascii_case("localhost")
             || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
-
-    /// Fails, with `refused`, where the address is not on this machine's loopback: elsewhere
-    /// the catalog's address would be one of this machine, another control plane's or nobody's.
-    pub(crate) fn require_local(&self, refused: &str) -> Result<(), CliError> {
-        if self.is_local() {
-            return Ok(());
-        }
-        let base = &self.base;
-        Err(CliError::user(format!(
-            "{refused}: {base} is not on this machine's loopback"
-        ))
-        .hint(
-            "run this command on the control plane's machine, with an address such as \
-             http://127.0.0.1:5681",
-        ))
     }
 
     /// The host of the address; an IPv6 address stands in brackets.
@@ -224,11 +244,16 @@ impl Client {
     ) -> Result<(StatusCode, String), CliError> {
         let mut response = sent.map_err(|source| {
             let base = self.base.clone();
-            CliError::new(
+            let is_tls = base.starts_with("https:");
+            let error = CliError::new(
                 ErrorKind::Unavailable,
                 CallError::Unreachable { base, source },
-            )
-            .hint("`windlass run` starts one; `--address URL` names another")
+            );
+            if is_tls {
+                error.hint(super::admin_tls::HINT)
+            } else {
+                error.hint("`windlass run` starts one; `--address URL` names another")
+            }
         })?;
         let status = response.status();
         let text = response

@@ -5,30 +5,32 @@ use std::io::{self, IsTerminal as _};
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::client::{Address, Client};
+use super::admin_server::admin_server;
+use super::client::Address;
 use super::output::print;
 use super::{CliError, Outcome, Terminal};
-use crate::api::Catalog;
 use crate::model::HumanDuration;
 
-/// Generate tokens.
+mod certificate;
+
+/// Generate tokens and certificates.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
-    #[command(flatten)]
-    address: Address,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     DataplaneToken(DataplaneToken),
+    TlsCertificate(certificate::Args),
 }
 
 /// Print a token that a dataplane proves its identity with
 ///
-/// Tokens are issued on the control plane's own machine only. Write the token
-/// to a file that only the dataplane can read:
+/// From another machine than the control plane's, the public admin server
+/// issues it to the client certificate of `windlass config control-planes add`.
+/// Write the token to a file that only the dataplane can read:
 ///
 ///   windlass generate dataplane-token --name dp-echo-1 --mesh default > token
 #[derive(Debug, clap::Args)]
@@ -43,9 +45,9 @@ struct DataplaneToken {
     /// How long the token is valid, such as 24h or 90d; 30d where not given.
     #[arg(long, value_name = "DURATION")]
     valid_for: Option<HumanDuration>,
+    #[command(flatten)]
+    address: Address,
 }
-
-const REFUSED: &str = "tokens are not issued from elsewhere";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,17 +59,16 @@ struct TokenRequest<'a> {
 }
 
 pub(crate) fn run(args: &Args, terminal: &mut Terminal) -> Result<Outcome, CliError> {
-    let What::DataplaneToken(wanted) = &args.what;
-    let client = Client::new(&args.address)?;
-    client.require_local(REFUSED)?;
-    let catalog: Catalog = client.get("/catalog")?;
-    let admin = Client::at(&catalog.apis.dataplane_token.local_url)?;
-    admin.require_local(REFUSED)?;
+    let wanted = match &args.what {
+        What::DataplaneToken(wanted) => wanted,
+        What::TlsCertificate(args) => return certificate::run(args, terminal),
+    };
     let request = TokenRequest {
         name: &wanted.name,
         mesh: &wanted.mesh,
         valid_for: wanted.valid_for,
     };
+    let admin = admin_server(&wanted.address, "tokens are issued")?;
     let token = admin.post("/tokens", &request)?;
     // Envoy puts a token file into a header as it is, and gRPC refuses a header with a line end.
     let end = if io::stdout().is_terminal() { "\n" } else { "" };

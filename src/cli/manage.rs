@@ -6,11 +6,12 @@ use clap::Subcommand;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::admin_server::admin_server;
 use super::client::{Address, Client};
 use super::output::{print, printable, table};
 use super::seal::read;
 use super::{CliError, ErrorKind, Outcome, Terminal};
-use crate::api::{Catalog, Items, SigningCertificate};
+use crate::api::{Items, SigningCertificate};
 use crate::ca::CertificateInfo;
 use crate::model::{AuthorityId, MeshName, PrivateKey};
 use crate::source::decryption::MAX_KEY;
@@ -43,7 +44,7 @@ enum Ca {
 
 #[derive(Debug, Subcommand)]
 enum Provided {
-    /// Manage the certificates of a mesh's provided CA, on the control plane's own machine
+    /// Manage the certificates of a mesh's provided CA
     #[command(subcommand)]
     Certificates(Certificates),
 }
@@ -161,15 +162,8 @@ fn delete(
     print(terminal, &format!("deleted {}\n", wanted.id))
 }
 
-/// The admin server of the control plane. A key is not sent to another machine.
 fn admin(address: &Address) -> Result<Client, CliError> {
-    const REFUSED: &str = "certificates are not managed from elsewhere";
-    let client = Client::new(address)?;
-    client.require_local(REFUSED)?;
-    let catalog: Catalog = client.get("/catalog")?;
-    let admin = Client::at(&catalog.apis.admin.local_url)?;
-    admin.require_local(REFUSED)?;
-    Ok(admin)
+    admin_server(address, "certificates are managed")
 }
 
 fn path(mesh: &MeshName) -> String {

@@ -150,6 +150,9 @@ fn greeting(app: &App) -> String {
     let _ = writeln!(text, "  xDS          {}", bound.xds);
     let _ = writeln!(text, "  API          http://{}", bound.api);
     let _ = writeln!(text, "  admin        http://{}", bound.admin);
+    if let Some(public) = bound.admin_public {
+        let _ = writeln!(text, "  admin        https://{public} (other machines)");
+    }
     let _ = writeln!(text, "  diagnostics  http://{}/ready", bound.diagnostics);
     let address = match bound.api.port() {
         5681 => String::new(),

@@ -12,6 +12,7 @@ use super::{CaConfig, Config, ConfigError, Place, Setting, SourceConfig};
 use crate::ca::LeafKey;
 use crate::model::{HumanDuration, printable};
 
+mod admin;
 mod cluster;
 mod store;
 
@@ -50,6 +51,7 @@ impl Settings {
             instance_id: self.optional(&keys::GENERAL_INSTANCE_ID, instance_id)?,
             api: self.address(&keys::API_INTERFACE, &keys::API_PORT)?,
             admin_local: SocketAddr::new(local, self.port(&keys::ADMIN_LOCAL_PORT)?),
+            admin_public: self.admin_public()?,
             xds: self.address(&keys::XDS_INTERFACE, &keys::XDS_PORT)?,
             diagnostics: self.address(&keys::DIAGNOSTICS_INTERFACE, &keys::DIAGNOSTICS_PORT)?,
             cluster: self.cluster()?,
@@ -104,17 +106,12 @@ impl Settings {
         interface: &'static Key,
         port: &'static Key,
     ) -> Result<SocketAddr, ConfigError> {
-        let ip = self.required(interface, |text| {
-            IpAddr::from_str(text)
-                .map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".to_owned())
-        })?;
+        let ip = self.required(interface, ip_address)?;
         Ok(SocketAddr::new(ip, self.port(port)?))
     }
 
     fn port(&self, key: &'static Key) -> Result<u16, ConfigError> {
-        self.required(key, |text| {
-            u16::from_str(text).map_err(|_| "must be a port from 0 to 65535".to_owned())
-        })
+        self.required(key, port)
     }
 
     /// A path whose default lies in the state folder.
@@ -182,7 +179,9 @@ impl Settings {
         ];
         let webhook = config.cluster.webhook.as_ref();
         let webhook = webhook.map(|webhook| (&keys::WEBHOOK_PORT, webhook.address));
-        let servers: Vec<_> = servers.into_iter().chain(webhook).collect();
+        let public = config.admin_public.as_ref();
+        let public = public.map(|public| (&keys::ADMIN_PUBLIC_PORT, public.address));
+        let servers: Vec<_> = servers.into_iter().chain(webhook).chain(public).collect();
         for (index, (key, address)) in servers.iter().enumerate() {
             let taken = servers[..index].iter().find(|(_, other)| {
                 let same_ip = address.ip() == other.ip()
@@ -209,6 +208,15 @@ impl Settings {
 fn is_local(repo: &str) -> bool {
     let first = repo.split('/').next().unwrap_or_default();
     !first.contains(':')
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    IpAddr::from_str(text)
+        .map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    u16::from_str(text).map_err(|_| "must be a port from 0 to 65535".to_owned())
 }
 
 fn non_empty(text: &str) -> Result<String, String> {

@@ -38,11 +38,6 @@ pub(super) fn read(environment: &BTreeMap<String, String>) -> Result<Vec<Setting
                 value: value.clone(),
                 place: Place::Variable(name.clone()),
             });
-        } else if keys::LATER_VARIABLES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-        {
-            return Err(invalid(name, "not supported by this version".to_owned()));
         } else if ours && keys::OTHER_VARIABLES.iter().all(|(other, _)| other != name) {
             return Err(invalid(name, unknown(name)));
         }

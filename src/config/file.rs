@@ -182,9 +182,6 @@ impl<'de> Visitor<'de> for Section<'_> {
 }
 
 fn unknown(path: &str) -> String {
-    if keys::is_later(path) {
-        return "not supported by this version".to_owned();
-    }
     let paths = keys::ALL.iter().map(|key| key.path);
     let sections = keys::ALL
         .iter()

@@ -101,6 +101,18 @@ keys! {
         "The port of the HTTP API.";
     ADMIN_LOCAL_PORT = "admin.local.port", Some("5679"), None,
         "The port of the admin server, which issues dataplane tokens on 127.0.0.1 only.";
+    ADMIN_PUBLIC_ENABLED = "admin.public.enabled", Some("false"), Some("KUMA_ADMIN_SERVER_PUBLIC_ENABLED"),
+        "`true` opens the admin server to other machines too, over HTTPS and only to clients whose certificate is in `clientCertsDir`. The settings of `admin.public` below are needed then.";
+    ADMIN_PUBLIC_INTERFACE = "admin.public.interface", None, Some("KUMA_ADMIN_SERVER_PUBLIC_INTERFACE"),
+        "The address that the public admin server listens on.";
+    ADMIN_PUBLIC_PORT = "admin.public.port", None, Some("KUMA_ADMIN_SERVER_PUBLIC_PORT"),
+        "The port of the public admin server; the one of the local admin server where not set.";
+    ADMIN_PUBLIC_CERT = "admin.public.tls.certFile", None, Some("KUMA_ADMIN_SERVER_PUBLIC_TLS_CERT_FILE"),
+        "The certificate of the public admin server, in PEM. `windlass generate tls-certificate` makes one.";
+    ADMIN_PUBLIC_KEY = "admin.public.tls.keyFile", None, Some("KUMA_ADMIN_SERVER_PUBLIC_TLS_KEY_FILE"),
+        "The private key of that certificate, in PEM.";
+    ADMIN_PUBLIC_CLIENTS = "admin.public.clientCertsDir", None, Some("KUMA_ADMIN_SERVER_PUBLIC_CLIENT_CERTS_DIR"),
+        "The folder of the clients' certificates, without keys, as `.pem` files. A client is let in whose certificate is one of them, or comes from an authority among them. Changes hold from the next connection on.";
     XDS_INTERFACE = "xds.interface", Some("127.0.0.1"), None,
         "The address that the xDS server listens on.";
     XDS_PORT = "xds.port", Some("5678"), None,
@@ -133,13 +145,6 @@ keys! {
         "The kind of a proxy's key: `ecP256` or `rsa2048`.";
 }
 
-/// Sections that the specification has and this version does not.
-pub(super) const LATER_SECTIONS: [&str; 1] = ["admin.public"];
-
-/// Starts of variables that the specification has and this version does not.
-pub(super) const LATER_VARIABLES: [&str; 2] =
-    ["WINDLASS_ADMIN_PUBLIC_", "KUMA_ADMIN_SERVER_PUBLIC_"];
-
 /// Variables that are no keys of the file, with what they are.
 pub(super) const OTHER_VARIABLES: [(&str, &str); 3] = [
     (
@@ -164,14 +169,6 @@ pub(super) fn is_section(path: &str) -> bool {
         key.path
             .strip_prefix(path)
             .is_some_and(|rest| rest.starts_with('.'))
-    })
-}
-
-/// Whether `path` is a section, or in one, that this version does not support.
-pub(super) fn is_later(path: &str) -> bool {
-    LATER_SECTIONS.iter().any(|section| {
-        path.strip_prefix(section)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
 }
 

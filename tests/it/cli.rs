@@ -288,7 +288,7 @@ fn a_control_plane_that_is_not_there_is_said_with_what_to_do() {
     for (address, problem) in [
         (
             "https://127.0.0.1:5681",
-            "https is not supported by this version",
+            "https is spoken by the admin server only",
         ),
         ("127.0.0.1:5681", "it does not start with http://"),
         ("http://127.0.0.1:5681/meshes", "it has a path"),

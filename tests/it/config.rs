@@ -15,6 +15,7 @@ use windlass::config::{Config, Overrides, StoreConfig, load, reference};
 
 use crate::cli::assert_document;
 
+mod admin;
 mod postgres;
 
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -153,22 +154,6 @@ fn unknown_keys_and_variables_are_refused_with_a_suggestion() {
         "invalid configuration: WINDLASS_SOURCE_REPOS: unknown variable; did you mean `WINDLASS_SOURCE_REPO`? (environment)"
     );
     assert!(problem("zebra: 1\n", &[]).contains("zebra: unknown key; docs/configuration.md"));
-}
-
-#[test]
-fn what_a_later_version_supports_is_refused_and_not_ignored() {
-    assert_eq!(
-        problem("admin:\n  public:\n    enabled: true\n", &[]),
-        "invalid configuration: admin.public: not supported by this version (windlass.yml:2)"
-    );
-    for name in [
-        "KUMA_ADMIN_SERVER_PUBLIC_ENABLED",
-        "WINDLASS_ADMIN_PUBLIC_ENABLED",
-    ] {
-        let expected =
-            format!("invalid configuration: {name}: not supported by this version (environment)");
-        assert_eq!(problem("", &[(name, "true")]), expected);
-    }
 }
 
 #[test]

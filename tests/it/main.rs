@@ -6,6 +6,7 @@
     reason = "what tests share fails as tests do"
 )]
 
+mod admin_public;
 mod api;
 mod cli;
 mod config;

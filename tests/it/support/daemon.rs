@@ -25,6 +25,8 @@ pub(crate) const WINDLASS: &str = env!("CARGO_BIN_EXE_windlass");
 pub(crate) struct Listeners {
     pub(crate) api: String,
     pub(crate) admin: String,
+    #[serde(default, rename = "adminPublic")]
+    pub(crate) admin_public: Option<String>,
     pub(crate) xds: String,
     pub(crate) diagnostics: String,
     #[serde(default)]

@@ -55,6 +55,7 @@ impl Front {
             admin: admin.address(),
             xds: xds.address(),
             diagnostics: diagnostics.address(),
+            admin_public: replica.and_then(|it| it.admin_public.clone()),
             ..Listeners::default()
         }
     }

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use crate::support::daemon::windlass;
 use crate::support::{Daemon, Site, http, sds};
 
-/// A name of this machine that does not look like loopback: whoever uses it
-/// is taken for another machine.
-const CP: &str = "0x7f000001";
+/// Linux leads this address to loopback, and it does not look like it: whoever
+/// uses it is taken for another machine.
+const CP: &str = "0.0.0.0";
 
 /// Somebody's machine: a home of its own.
 struct Machine(TempDir);

@@ -70,14 +70,10 @@ fn read(files: &AdminFiles) -> Result<TlsConfig, FileError> {
         source,
     })?;
     let key = PrivateKey::from_pem(&text).map_err(|_| no_key())?;
-    let roots = match &files.ca_cert {
-        Some(path) => certificates(path)?,
-        None => {
-            let mut places = SYSTEM_ROOTS.iter().map(Path::new);
-            let place = places.find(|place| place.exists());
-            certificates(place.ok_or(FileError::NoRoots)?)?
-        }
-    };
+    let mut systems = SYSTEM_ROOTS.iter().map(Path::new);
+    let roots = files.ca_cert.as_deref();
+    let roots = roots.or_else(|| systems.find(|place| place.exists()));
+    let roots = certificates(roots.ok_or(FileError::NoRoots)?)?;
     let roots: Vec<_> = roots.iter().map(owned).collect();
     let chain: Vec<_> = chain.iter().map(owned).collect();
     Ok(TlsConfig::builder()

@@ -49,7 +49,22 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     proptest::collection::vec(leaf, 0..4).prop_map(|all| all.into_iter().flatten().collect())
 }
 
-fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
+/// The Dataplanes that a write deletes, be it to write them again.
+fn deleted(operations: &[Operation]) -> BTreeSet<ResourceName> {
+    let deleted = operations.iter().filter_map(|operation| match operation {
+        Operation::DeleteResource(key) if key.kind == Kind::Dataplane => Some(key.name.clone()),
+        _ => None,
+    });
+    deleted.collect()
+}
+
+/// Checks what a write made of a mesh; `gone` are the Dataplanes that it deleted.
+fn assert_whole(
+    before: &MeshState,
+    after: &MeshState,
+    evidence: &Evidence,
+    gone: &BTreeSet<ResourceName>,
+) {
     let active: Vec<_> = after
         .authorities
         .values()
@@ -88,7 +103,10 @@ fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
                 let mut bundle = state.trusted_authorities();
                 bundle.any(|authority| Some(authority.id) == proxy.leaf_issuer)
             };
-            let stays = after.dataplane(&proxy.dataplane.name).is_some();
+            // Nobody keeps evidence of a Dataplane that is not there.
+            let name = &proxy.dataplane.name;
+            let is_in = |state: &MeshState| state.dataplane(name).is_some();
+            let stays = is_in(before) && is_in(after) && !gone.contains(name);
             assert!(
                 !(lives && stays && trusted(before)) || trusted(after),
                 "{} was cut off",
@@ -111,8 +129,9 @@ proptest! {
     ) {
         let mut state = if secured { secure("builtin-1", builtin()) } else { absent() };
         for (operations, evidence) in writes {
+            let gone = deleted(&operations);
             if let Ok(next) = try_on(&state, &evidence, operations) {
-                assert_whole(&state, &next, &evidence);
+                assert_whole(&state, &next, &evidence, &gone);
                 state = next;
             }
         }

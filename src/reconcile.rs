@@ -287,13 +287,3 @@ async fn at(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// The wait, a quarter more or less, so that many daemons do not come at once.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "jitter wants chance; nothing else depends on it"
-)]
-fn jittered(wait: Duration) -> Duration {
-    use rand::Rng as _;
-    wait.mul_f64(rand::rng().random_range(0.75..1.25))
-}

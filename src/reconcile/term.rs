@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
 
-use super::{FIRST_BACK_OFF, LONGEST_BACK_OFF, Pass, Reconciler, Scope, jittered};
+use super::{FIRST_BACK_OFF, LONGEST_BACK_OFF, Pass, Reconciler, Scope};
 use crate::clock;
+use crate::clock::jittered;
 use crate::store::{Leadership, News, Store, StoreError};
 
 /// How often the store is looked at where no news came: they may be lost.

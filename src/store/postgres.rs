@@ -348,16 +348,6 @@ impl PostgresStore {
     }
 }
 
-/// The wait, a quarter more or less, so that many replicas do not come at once.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "jitter wants chance; nothing else depends on it"
-)]
-fn jittered(wait: Duration) -> Duration {
-    use rand::Rng as _;
-    wait.mul_f64(rand::rng().random_range(0.75..1.25))
-}
-
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PostgresStore({})", self.connector.place)

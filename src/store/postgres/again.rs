@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{PostgresStore, jittered};
+use super::PostgresStore;
+use crate::clock::jittered;
 use crate::store::{StoreError, WriteError};
 
 /// How long a call may take, tries and waits included.

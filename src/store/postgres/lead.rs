@@ -5,8 +5,9 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
+use super::LOCK_CLASS;
 use super::open::Connector;
-use super::{LOCK_CLASS, jittered};
+use crate::clock::jittered;
 use crate::store::Leadership;
 
 /// How often the lock is asked for while another replica has it.

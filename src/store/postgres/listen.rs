@@ -8,10 +8,10 @@ use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::jittered;
 use super::open::Connector;
 use super::topic::{CHANNEL, Topic};
 use crate::clock;
+use crate::clock::jittered;
 use crate::store::{News, Reach, StoreError};
 use crate::telemetry;
 

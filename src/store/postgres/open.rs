@@ -9,7 +9,8 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::bridge::Bridge;
 use super::settings::{Password, PostgresConfig};
-use super::{LOCK_CLASS, jittered, place};
+use super::{LOCK_CLASS, place};
+use crate::clock::jittered;
 use crate::store::StoreError;
 use crate::store::place::Place;
 use crate::telemetry;

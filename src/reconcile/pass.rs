@@ -426,7 +426,9 @@ pub(super) fn is_outdated(error: &ApplyError) -> bool {
         WriteError::Refused { source, .. } => {
             matches!(
                 source,
-                Refusal::Unproven { .. } | Refusal::StillInUse { .. }
+                Refusal::Unproven { .. }
+                    | Refusal::StillInUse { .. }
+                    | Refusal::DataplanesConnected { .. }
             )
         }
         WriteError::Store(_) => false,

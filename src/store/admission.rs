@@ -43,11 +43,10 @@ pub fn admit(
 /// Whether [`admit`] looks at the evidence for this write.
 #[must_use]
 pub fn needs_evidence(write: &MeshWrite) -> bool {
-    write.operations.iter().any(|operation| {
-        matches!(
-            operation,
-            Operation::MoveAuthority(..) | Operation::Secure(_) | Operation::Drain
-        )
+    write.operations.iter().any(|operation| match operation {
+        Operation::MoveAuthority(..) | Operation::Secure(_) | Operation::Drain => true,
+        Operation::DeleteResource(key) => key.kind == Kind::Mesh,
+        _ => false,
     })
 }
 
@@ -68,7 +67,7 @@ pub(super) fn decide<'a>(
     now: Timestamp,
 ) -> Result<Admitted<'a>, Refusal> {
     let mut draft = Draft {
-        is_new: current.mesh().is_none(),
+        before: current,
         situation: Situation::of(current),
         next: MeshState {
             name: write.mesh.clone(),
@@ -84,6 +83,7 @@ pub(super) fn decide<'a>(
         draft.perform(operation)?;
     }
     if draft.next.resources.is_empty() {
+        nobody_left_behind(current, evidence)?;
         if let Some(&id) = draft.keys.keys().next() {
             return Err(Refusal::AuthorityWithoutMesh {
                 id,
@@ -107,8 +107,7 @@ pub(super) fn decide<'a>(
 
 /// A write that is being judged, one operation after the other.
 struct Draft<'a, 'e> {
-    /// Whether there was no Mesh before.
-    is_new: bool,
+    before: &'e MeshState,
     situation: Situation,
     next: MeshState,
     keys: BTreeMap<AuthorityId, &'a SealedKey>,
@@ -168,7 +167,7 @@ impl<'a> Draft<'a, '_> {
         if self.situation.posture == to {
             return Ok(());
         }
-        if !self.is_new {
+        if self.before.mesh().is_some() {
             if to < self.situation.posture {
                 let active = self.next.active_authority().map(|it| it.id);
                 self.opens = Some((to, active));
@@ -207,6 +206,11 @@ impl<'a> Draft<'a, '_> {
     fn put(&mut self, stored: &StoredResource) -> Result<(), Refusal> {
         let key = stored.resource.key();
         self.own(&key)?;
+        let is_known = |state: &MeshState| state.resources.contains_key(&key);
+        if key.kind == Kind::Dataplane && is_known(self.before) && !is_known(&self.next) {
+            // Nobody would have waited for it in between.
+            return Err(Refusal::WrittenAgain { resource: key });
+        }
         let mut stored = stored.clone();
         if let Resource::ProvidedCa(ca) = &mut stored.resource {
             // The key is kept with the authority, sealed to the store's own identity.
@@ -328,6 +332,24 @@ impl<'a> Draft<'a, '_> {
 
 fn approved(transition: Option<&Transition>) -> BTreeSet<ResourceName> {
     transition.map(|it| it.approved.clone()).unwrap_or_default()
+}
+
+/// A mesh goes with its keys, and so only once no proxy of it is connected.
+fn nobody_left_behind(current: &MeshState, evidence: &Evidence) -> Result<(), Refusal> {
+    let dataplanes: Vec<DataplaneId> = evidence
+        .values()
+        .filter(|proxy| proxy.connected_since.is_some())
+        .map(|proxy| &proxy.dataplane)
+        .filter(|it| it.mesh == current.name && current.dataplane(&it.name).is_some())
+        .cloned()
+        .collect();
+    if dataplanes.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::DataplanesConnected {
+        mesh: current.name.clone(),
+        dataplanes,
+    })
 }
 
 /// What holds in every mesh, whatever it was before.

@@ -39,6 +39,23 @@ pub enum Refusal {
         /// The resources.
         dependents: Vec<ResourceKey>,
     },
+    /// A mesh would be deleted with its keys while proxies of it are connected.
+    #[error(
+        "Mesh {mesh} cannot be deleted while dataplanes are connected: {}; stop them first",
+        list(dataplanes)
+    )]
+    DataplanesConnected {
+        /// The mesh.
+        mesh: MeshName,
+        /// Which proxies, in the order of their names.
+        dataplanes: Vec<DataplaneId>,
+    },
+    /// A Dataplane would be away for the steps between its deletion and its return.
+    #[error("{resource} is deleted and put in one write; put it as it is to be, or delete it")]
+    WrittenAgain {
+        /// The Dataplane.
+        resource: ResourceKey,
+    },
     /// An authority would be added to a mesh that does not exist.
     #[error("authority {id} needs Mesh {mesh}; write both at once")]
     AuthorityWithoutMesh {

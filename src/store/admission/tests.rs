@@ -238,6 +238,42 @@ fn a_mesh_stands_and_falls_with_its_mesh_resource() {
 }
 
 #[test]
+fn a_mesh_stays_while_a_proxy_of_it_is_connected() {
+    let secure = secure("builtin-1", builtin());
+    let all = || [delete(Kind::Dataplane, "dp"), delete(Kind::Mesh, "demo")];
+    let mut evidence = leaf("dp", "builtin-1", None);
+    assert_eq!(try_on(&secure, &evidence, all()), Ok(absent()));
+    for proxy in evidence.values_mut() {
+        Arc::make_mut(proxy).connected_since = Some(now());
+    }
+    let expected = Refusal::DataplanesConnected {
+        mesh: name(),
+        dataplanes: evidence.keys().cloned().collect(),
+    };
+    assert_eq!(try_on(&secure, &evidence, all()), Err(expected));
+    // Nobody keeps evidence of a Dataplane that is not there.
+    let mut stranger = leaf("other", "builtin-1", None);
+    for proxy in stranger.values_mut() {
+        Arc::make_mut(proxy).connected_since = Some(now());
+    }
+    assert_eq!(try_on(&secure, &stranger, all()), Ok(absent()));
+}
+
+#[test]
+fn no_step_is_taken_between_the_deletion_of_a_dataplane_and_its_return() {
+    let secure = secure("builtin-1", builtin());
+    let again = [delete(Kind::Dataplane, "dp"), dataplane("demo", "dp")];
+    let expected = Refusal::WrittenAgain {
+        resource: dp("demo"),
+    };
+    assert_eq!(refusal(&secure, again.clone()), Some(expected));
+    // One that was not there before has nothing to be asked for.
+    let plain = after([mesh(false, builtin())]);
+    let new = [dataplane("demo", "dp")].into_iter().chain(again);
+    assert_eq!(refusal(&plain, new), None);
+}
+
+#[test]
 fn an_authority_skips_no_state() {
     let plain = after([mesh(false, builtin())]);
     let secure = secure("builtin-1", builtin());
@@ -321,6 +357,8 @@ fn only_a_write_that_takes_a_step_needs_evidence() {
         })
     };
     assert!(!needs(vec![mesh(true, builtin()), add("root")]));
+    assert!(!needs(vec![delete(Kind::Dataplane, "dp")]));
+    assert!(needs(vec![delete(Kind::Mesh, "demo")]));
     assert!(needs(vec![advance("root", revoked())]));
     assert!(needs(vec![Operation::Drain]));
     assert!(needs(vec![Operation::Secure(Posture::Strict)]));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass::clock;
-use windlass::model::{Generation, Kind, Part, Posture, ProxyEvidence, Rules};
+use windlass::model::{Generation, Kind, Marks, Part, Posture, ProxyEvidence, Rules};
 use windlass::store::admission::Refusal;
 use windlass::store::{Operation, Store, WriteError, Written};
 
@@ -88,6 +88,21 @@ pub(super) async fn a_mesh_goes_with_its_authorities_keys_and_evidence<S: Store>
         delete("demo", Kind::Dataplane, "dp-2"),
         delete("demo", Kind::Mesh, "demo"),
     ];
+    let here = connected("dp-1", &Part::ALL, &Marks::default());
+    let gone = ProxyEvidence {
+        connected_since: None,
+        ..here.clone()
+    };
+    store.record_evidence(&[here.into()]).await.unwrap();
+    let refused = refusal(change(&store, "demo", deletion.clone()).await);
+    let expected = Refusal::DataplanesConnected {
+        mesh: "demo".parse().unwrap(),
+        dataplanes: vec![dataplane_id("demo", "dp-1")],
+    };
+    assert_eq!(refused, expected);
+    assert!(store.authority_key(&id("builtin")).await.unwrap().is_some());
+
+    store.record_evidence(&[gone.into()]).await.unwrap();
     let written = change(&store, "demo", deletion).await.unwrap();
     assert!(written.mesh.is_none());
     assert_eq!(store.authority_key(&id("builtin")).await.unwrap(), None);

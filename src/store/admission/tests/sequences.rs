@@ -44,27 +44,22 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         select(vec!["dp-1", "dp-2"]),
         select(vec!["builtin-1", "builtin-2", "root"]),
         select(vec![None, Some(now()), Some(now() + HOUR)]),
+        any::<bool>(),
     );
-    let leaf = leaves.prop_map(|(dataplane, issuer, end)| leaf(dataplane, issuer, end));
+    let leaf = leaves.prop_map(|(dataplane, issuer, end, is_connected)| {
+        let mut evidence = leaf(dataplane, issuer, end);
+        for proxy in evidence.values_mut() {
+            let proxy = Arc::make_mut(proxy);
+            proxy.connected_since = is_connected.then(now);
+            proxy.asks = Part::ALL.into();
+        }
+        evidence
+    });
     proptest::collection::vec(leaf, 0..4).prop_map(|all| all.into_iter().flatten().collect())
 }
 
-/// The Dataplanes that a write deletes, be it to write them again.
-fn deleted(operations: &[Operation]) -> BTreeSet<ResourceName> {
-    let deleted = operations.iter().filter_map(|operation| match operation {
-        Operation::DeleteResource(key) if key.kind == Kind::Dataplane => Some(key.name.clone()),
-        _ => None,
-    });
-    deleted.collect()
-}
-
-/// Checks what a write made of a mesh; `gone` are the Dataplanes that it deleted.
-fn assert_whole(
-    before: &MeshState,
-    after: &MeshState,
-    evidence: &Evidence,
-    gone: &BTreeSet<ResourceName>,
-) {
+/// Checks what a write made of a mesh.
+fn assert_whole(before: &MeshState, after: &MeshState, evidence: &Evidence) {
     let active: Vec<_> = after
         .authorities
         .values()
@@ -80,6 +75,14 @@ fn assert_whole(
         assert_eq!((*id, &authority.mesh), (authority.id, &after.name));
     }
     let Some(mesh) = after.mesh() else {
+        for proxy in evidence.values() {
+            let is_known = before.dataplane(&proxy.dataplane.name).is_some();
+            assert!(
+                !is_known || proxy.connected_since.is_none(),
+                "the mesh went while {} was connected",
+                proxy.dataplane
+            );
+        }
         return;
     };
     if before.mesh().is_none() {
@@ -106,7 +109,7 @@ fn assert_whole(
             // Nobody keeps evidence of a Dataplane that is not there.
             let name = &proxy.dataplane.name;
             let is_in = |state: &MeshState| state.dataplane(name).is_some();
-            let stays = is_in(before) && is_in(after) && !gone.contains(name);
+            let stays = is_in(before) && is_in(after);
             assert!(
                 !(lives && stays && trusted(before)) || trusted(after),
                 "{} was cut off",
@@ -129,9 +132,8 @@ proptest! {
     ) {
         let mut state = if secured { secure("builtin-1", builtin()) } else { absent() };
         for (operations, evidence) in writes {
-            let gone = deleted(&operations);
             if let Ok(next) = try_on(&state, &evidence, operations) {
-                assert_whole(&state, &next, &evidence, &gone);
+                assert_whole(&state, &next, &evidence);
                 state = next;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use windlass::model::{Generation, Kind, ProxyEvidence, SourceStatus};
+use windlass::model::{Generation, Kind, ProxyEvidence, Resource, SourceStatus};
 use windlass::store::{MeshWrite, Store};
 
 use super::samples::*;
@@ -89,10 +89,11 @@ pub(super) async fn evidence_is_replaced_and_goes_with_its_dataplane<S: Store>(
         .await
         .unwrap();
     // A Dataplane that is only written again keeps its evidence.
-    let rewrite = vec![
-        delete("demo", Kind::Dataplane, "dp-2"),
-        put(dataplane("demo", "dp-2")),
-    ];
+    let Resource::Dataplane(mut moved) = dataplane("demo", "dp-2") else {
+        unreachable!("it is a Dataplane")
+    };
+    moved.networking.address = "127.0.0.9".parse().unwrap();
+    let rewrite = vec![put(Resource::Dataplane(moved))];
     assert_eq!(store.generation().await.unwrap(), generation);
     change(&store, "demo", rewrite).await.unwrap();
     change(

@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
     SignatureScheme,
@@ -23,7 +24,7 @@ use super::settings::{ClientCertificate, PostgresTls, TlsMode};
 pub(super) fn client(tls: &PostgresTls) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Verifier::new(tls, &provider)?;
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
@@ -31,23 +32,25 @@ pub(super) fn client(tls: &PostgresTls) -> Result<Arc<ClientConfig>, String> {
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
         Some(client) => {
-            let (chain, key) = read_client(client)?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| {
-                format!(
-                    "store.postgres.tls.certPath `{}` and keyPath `{}` do not go together: {error}",
-                    client.cert_path.display(),
-                    client.key_path.display()
-                )
-            })?
+            let identity = SingleCertAndKey::from(read_client(client, &provider)?);
+            builder.with_client_cert_resolver(Arc::new(identity))
         }
     };
     Ok(Arc::new(config))
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn read_client(client: &ClientCertificate) -> Result<Identity, String> {
+/// The certificate is for the server to judge: here it only has to be the key's.
+fn read_client(
+    client: &ClientCertificate,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let cert_path = client.cert_path.display();
     let chain = read_certificates("certPath", &client.cert_path)?;
+    let Ok((_, certificate)) = X509Certificate::from_der(&chain[0]) else {
+        return Err(format!(
+            "store.postgres.tls.certPath `{cert_path}` holds no X.509 certificate"
+        ));
+    };
     let path = &client.key_path;
     let key = PrivateKeyDer::from_pem_file(path)
         // The PEM reader's own words are about bytes of the file: they stay here.
@@ -58,7 +61,24 @@ fn read_client(client: &ClientCertificate) -> Result<Identity, String> {
                 path.display()
             ),
         })?;
-    Ok((chain, key))
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        format!(
+            "store.postgres.tls.keyPath `{}` holds a private key of a kind that cannot be used; \
+             make an ECDSA, Ed25519 or RSA key",
+            path.display()
+        )
+    })?;
+    let is_of_another = key
+        .public_key()
+        .is_some_and(|public| *public != *certificate.public_key().raw);
+    if is_of_another {
+        return Err(format!(
+            "store.postgres.tls.certPath `{cert_path}` and keyPath `{}` do not go together: the \
+             certificate is for another key",
+            path.display()
+        ));
+    }
+    Ok(CertifiedKey::new(chain, key))
 }
 
 fn read_certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -80,8 +100,8 @@ fn unreadable(key: &str, path: &Path, error: &std::io::Error) -> String {
     )
 }
 
-/// Checks what the mode says, and in every mode that the server has the key of
-/// the certificate it shows.
+/// Checks what the mode says, and in the modes that look at the certificate that
+/// the server has its key.
 #[derive(Debug)]
 struct Verifier {
     mode: TlsMode,
@@ -159,6 +179,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if !self.mode.verifies() {
+            // A certificate that nobody looks at proves nothing by its key either,
+            // and may be of a form that cannot be read here.
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, cert, dss, algorithms)
     }
@@ -169,6 +194,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if !self.mode.verifies() {
+            // A certificate that nobody looks at proves nothing by its key either,
+            // and may be of a form that cannot be read here.
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, cert, dss, algorithms)
     }
@@ -207,6 +237,15 @@ fn signed_itself(error: &OtherError) -> bool {
     )
 }
 
+/// Whether a server showed a certificate of X.509 version 1, which has no place
+/// for the names that it is for.
+fn is_of_version_1(error: &OtherError) -> bool {
+    matches!(
+        error.0.downcast_ref(),
+        Some(webpki::Error::UnsupportedCertVersion)
+    )
+}
+
 /// What failed in a handshake, and how to mend it.
 pub(super) fn explain(error: &std::io::Error, host: &str) -> Option<String> {
     let inner = error.get_ref()?.downcast_ref::<Error>()?;
@@ -215,6 +254,11 @@ pub(super) fn explain(error: &std::io::Error, host: &str) -> Option<String> {
             // With a bad signature, it is another authority of the same name.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => OTHER_CA.to_owned(),
             CertificateError::Other(error) if signed_itself(error) => OTHER_CA.to_owned(),
+            CertificateError::Other(error) if is_of_version_1(error) => {
+                "the server's certificate is of X.509 version 1, which has no subject alternative \
+                 names; make it with extensions (`openssl x509 -req -extfile FILE`)"
+                    .to_owned()
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the server's certificate, or one that it comes from, has expired; renew it"
                     .to_owned()

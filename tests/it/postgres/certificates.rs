@@ -1,8 +1,10 @@
 //! An authority, and what it signs, in files.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -10,6 +12,8 @@ use rcgen::{
 };
 use tempfile::TempDir;
 use windlass::store::postgres::ClientCertificate;
+use x509_parser::pem::parse_x509_pem;
+use x509_parser::x509::X509Version;
 
 /// Who may come in: who has TLS and a password.
 pub(super) const HOSTSSL: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
@@ -84,12 +88,65 @@ impl Ca {
         self.sign(&params)
     }
 
+    /// A certificate of X.509 version 1 for that name, as `openssl x509 -req`
+    /// makes one where it is given no extensions.
+    pub(super) fn version_1(&self, name: &str) -> Pair {
+        let path = |extension: &str| self.folder.path().join(format!("{name}-1.{extension}"));
+        let (key, request, certificate) = (path("key"), path("csr"), path("crt"));
+        let openssl = |arguments: &[&dyn AsRef<OsStr>]| {
+            let arguments = arguments.iter().map(|it| it.as_ref());
+            let done = Command::new("openssl").args(arguments).output().unwrap();
+            assert!(done.status.success(), "{done:?}");
+        };
+        let subject = format!("/CN={name}");
+        openssl(&[
+            &"req",
+            &"-new",
+            &"-nodes",
+            &"-newkey",
+            &"rsa:2048",
+            &"-keyout",
+            &key,
+            &"-subj",
+            &subject,
+            &"-out",
+            &request,
+        ]);
+        let (ca, ca_key) = (self.path(), self.file("ca.key", &self.key.serialize_pem()));
+        openssl(&[
+            &"x509",
+            &"-req",
+            &"-in",
+            &request,
+            &"-CA",
+            &ca,
+            &"-CAkey",
+            &ca_key,
+            &"-CAcreateserial",
+            &"-days",
+            &"2",
+            &"-out",
+            &certificate,
+        ]);
+        let pair = Pair {
+            certificate: fs::read_to_string(certificate).unwrap(),
+            key: fs::read_to_string(key).unwrap(),
+        };
+        let (_, pem) = parse_x509_pem(pair.certificate.as_bytes()).unwrap();
+        assert_eq!(pem.parse_x509().unwrap().version(), X509Version::V1);
+        pair
+    }
+
     /// A certificate of that role, in files.
     pub(super) fn client(&self, role: &str) -> ClientCertificate {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.distinguished_name.push(DnType::CommonName, role);
-        let pair = self.sign(&params);
+        self.files(role, &self.sign(&params))
+    }
+
+    /// A client's certificate in files.
+    pub(super) fn files(&self, role: &str, pair: &Pair) -> ClientCertificate {
         ClientCertificate {
             cert_path: self.file(&format!("{role}.crt"), &pair.certificate),
             key_path: self.file(&format!("{role}.key"), &pair.key),

@@ -201,6 +201,29 @@ async fn a_certificate_takes_the_place_of_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_without_extensions_is_told_where_it_is_looked_at() {
+    let ca = Ca::new("the authority");
+    let server = server(
+        "hostssl all all 127.0.0.1/32 cert\n",
+        &ca.version_1("127.0.0.1"),
+        Some(&ca),
+    );
+    let with_client = |mode| PostgresConfig {
+        password: Password::None,
+        tls: PostgresTls {
+            client: Some(ca.files("windlass", &ca.version_1("windlass"))),
+            ..tls(mode, Some(&ca))
+        },
+        ..server.config()
+    };
+    opens(&server, &with_client(TlsMode::VerifyNone)).await;
+    for mode in [TlsMode::VerifyCa, TlsMode::VerifyFull] {
+        let words = "is of X.509 version 1, which has no subject alternative names";
+        refused(&with_client(mode), words).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_does_not_let_in_is_told_why() {
     let server = Postgres::start();
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -2,6 +2,7 @@
 //! lives, and the one that reconciles speaks for those that no longer do.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,9 +142,15 @@ impl Replicas {
     ///
     /// Fails where another replica of this name has started.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NameTaken> {
-        match shutdown.run_until_cancelled(self.live()).await {
-            Some(taken) => Err(taken),
-            None => Ok(()),
+        let shown = show_whether_leading(
+            self.roster.clone(),
+            Arc::clone(&self.own.name),
+            self.parts.leading.clone(),
+        );
+        let lived = shutdown.run_until_cancelled(self.live());
+        tokio::select! {
+            taken = lived => taken.map_or(Ok(()), Err),
+            never = shown => match never {},
         }
     }
 
@@ -291,6 +298,24 @@ impl Replicas {
             }
         }
     }
+}
+
+/// Shows at once where this replica comes to reconcile or no longer does: the
+/// store that the others are told through may be what was lost.
+async fn show_whether_leading(
+    roster: watch::Sender<Roster>,
+    own: Arc<str>,
+    mut leading: watch::Receiver<bool>,
+) -> Infallible {
+    while leading.changed().await.is_ok() {
+        let leads = *leading.borrow_and_update();
+        roster.send_modify(|all| {
+            for it in Arc::make_mut(all).iter_mut().filter(|it| it.name == own) {
+                it.leads = leads;
+            }
+        });
+    }
+    std::future::pending().await
 }
 
 /// Says once that the store is lost, and that it is back.

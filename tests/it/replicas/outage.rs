@@ -39,14 +39,24 @@ fn replicas_that_lose_the_store_serve_on_and_say_so() {
             });
         }
     };
+    let leaders = |wanted: u64| {
+        wait::until("the metric of who reconciles", || {
+            let replicas = daemon.replicas();
+            let leading = replicas.iter().map(|it| it.metric("windlass_leader"));
+            let sum: u64 = leading.sum::<Result<u64, String>>()?;
+            (sum == wanted).then_some(()).ok_or(sum.to_string())
+        });
+    };
     ready(&daemon, |text| text == "OK\n");
     up(1);
+    leaders(1);
 
     store.lock().expect("the store").kill();
     ready(&daemon, |text| {
         text.starts_with("OK\ndegraded: the store does not answer since ")
     });
     up(0);
+    leaders(0);
     // Each of them, though the proxy is new to one.
     for _ in 0..2 {
         let secrets = sds::fetch(&daemon, "default", "dp-echo-1").expect("secrets");

@@ -74,6 +74,25 @@ async fn who_lost_the_connection_that_listens_misses_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_was_notified_of_is_found_by_looking() {
+    let server = Postgres::start();
+    let store = PostgresStore::open(&server.config()).await.unwrap();
+    let mut seen = News::default();
+    heard(&store, &mut seen, "listening", |news| news.sync).await;
+    // As if the notification were lost.
+    for (count, of) in [
+        ("generation", (|news| news.meshes) as fn(&News) -> u64),
+        ("evidence", |news| news.evidence),
+        ("secrets", |news| news.secrets),
+        ("sync", |news| news.sync),
+    ] {
+        let sql = format!("UPDATE store SET {count} = {count} + 1");
+        server.execute(&sql).await;
+        heard(&store, &mut seen, count, of).await;
+    }
+}
+
 async fn lead(store: &Arc<PostgresStore>, name: &str) -> Leadership {
     let leading = tokio::time::timeout(wait::PATIENCE, store.lead(name)).await;
     leading.expect("it leads in time").unwrap()

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::daemon::windlass;
@@ -90,6 +91,40 @@ fn another_replica_reconciles_within_ten_seconds_of_a_kill() {
     let text = String::from_utf8(text).expect("text");
     assert!(text.contains(": reconciles and serves"), "{text}");
     assert!(text.contains(": serves\n"), "{text}");
+}
+
+#[test]
+fn one_that_stands_still_is_followed_by_another_and_changes_nothing_when_it_goes_on() {
+    let site = site(2);
+    let daemon = site.start();
+    let (leader, follower) = roles(&daemon);
+    let leads = |number: usize, wanted: bool| {
+        let leads = daemon.replicas()[number].metric("windlass_leader")? == 1;
+        (leads == wanted).then_some(()).ok_or_else(|| daemon.log())
+    };
+    daemon.replicas()[leader].signal(Signal::STOP);
+    let stopped = Instant::now();
+    wait::within(LIMIT, "another to reconcile", || leads(follower, true));
+    tell("a take-over", stopped.elapsed());
+    let commit = site
+        .repo
+        .commit(&[("default/new.yaml", Some(PERMISSION))], "the next commit");
+    let applied = |number: usize| {
+        let status = daemon.replicas()[number].status()?;
+        let revision = format!("main@sha1:{commit}");
+        let is_applied = status["sources"][0]["appliedRevision"] == revision.as_str();
+        is_applied
+            .then_some(status["meshes"][0]["generation"].clone())
+            .ok_or_else(|| format!("{status:#}"))
+    };
+    let generation = wait::until("the commit to be applied", || applied(follower));
+    daemon.replicas()[leader].signal(Signal::CONT);
+    wait::until("the first to see that it no longer leads", || {
+        leads(leader, false)
+    });
+    let seen = wait::until("the first to serve the commit", || applied(leader));
+    assert_eq!(seen, generation, "nothing was written again");
+    assert_eq!(leads(follower, true), Ok(()));
 }
 
 #[test]

@@ -40,15 +40,69 @@ pub(crate) fn fetch_with(
     dataplane: &str,
     token: &str,
 ) -> Result<Secrets, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let fetched = runtime.block_on(async {
-        let fetched = call(daemon, format!("{mesh}.{dataplane}"), token);
-        tokio::time::timeout(TIMEOUT, fetched).await
-    });
-    fetched.map_err(|error| error.to_string())?
+    Caller::new(daemon, mesh, dataplane, token).fetch()
+}
+
+/// Who asks, and where: it needs no daemon at hand.
+pub(crate) struct Caller {
+    address: String,
+    ca: Vec<u8>,
+    node: String,
+    token: String,
+}
+
+impl Caller {
+    pub(crate) fn new(daemon: &Daemon, mesh: &str, dataplane: &str, token: &str) -> Self {
+        Self {
+            address: daemon.listeners().xds.clone(),
+            ca: std::fs::read(daemon.xds_ca()).expect("the CA of the daemon"),
+            node: format!("{mesh}.{dataplane}"),
+            token: token.to_owned(),
+        }
+    }
+
+    /// `FetchSecrets` for both secrets, once.
+    pub(crate) fn fetch(&self) -> Result<Secrets, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let fetched = runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.call()).await });
+        fetched.map_err(|error| error.to_string())?
+    }
+
+    async fn call(&self) -> Result<Secrets, String> {
+        let channel = connect(&self.address, &self.ca).await?;
+        let mut request = tonic::Request::new(DiscoveryRequest {
+            node: Some(Node {
+                id: self.node.clone(),
+                ..Node::default()
+            }),
+            resource_names: vec!["identity_cert".to_owned(), "mesh_ca".to_owned()],
+            type_url: SECRET.to_owned(),
+            ..DiscoveryRequest::default()
+        });
+        let token = self.token.parse().expect("a token is ASCII");
+        request.metadata_mut().insert("authorization", token);
+        let answer = SecretDiscoveryServiceClient::new(channel)
+            .fetch_secrets(request)
+            .await
+            .map_err(|status| status.to_string())?
+            .into_inner();
+        let mut secrets = Secrets::default();
+        for resource in answer.resources {
+            let secret = Secret::decode(resource.value.as_slice()).map_err(|e| e.to_string())?;
+            match secret.r#type {
+                Some(Type::TlsCertificate(pair)) => {
+                    secrets.leaf = text(pair.certificate_chain);
+                    secrets.key = text(pair.private_key);
+                }
+                Some(Type::ValidationContext(context)) => secrets.bundle = text(context.trusted_ca),
+                other => panic!("{other:?}"),
+            }
+        }
+        Ok(secrets)
+    }
 }
 
 async fn connect(address: &str, ca: &[u8]) -> Result<Channel, String> {
@@ -58,40 +112,6 @@ async fn connect(address: &str, ca: &[u8]) -> Result<Channel, String> {
     let endpoint = Channel::from_shared(format!("https://{address}")).expect("a URL");
     let connected = endpoint.tls_config(tls).expect("a CA").connect().await;
     connected.map_err(|error| format!("{error:?}"))
-}
-
-async fn call(daemon: &Daemon, node: String, token: &str) -> Result<Secrets, String> {
-    let ca = std::fs::read(daemon.xds_ca()).expect("the CA of the daemon");
-    let channel = connect(&daemon.listeners().xds, &ca).await?;
-    let mut request = tonic::Request::new(DiscoveryRequest {
-        node: Some(Node {
-            id: node,
-            ..Node::default()
-        }),
-        resource_names: vec!["identity_cert".to_owned(), "mesh_ca".to_owned()],
-        type_url: SECRET.to_owned(),
-        ..DiscoveryRequest::default()
-    });
-    let token = token.parse().expect("a token is ASCII");
-    request.metadata_mut().insert("authorization", token);
-    let answer = SecretDiscoveryServiceClient::new(channel)
-        .fetch_secrets(request)
-        .await
-        .map_err(|status| status.to_string())?
-        .into_inner();
-    let mut secrets = Secrets::default();
-    for resource in answer.resources {
-        let secret = Secret::decode(resource.value.as_slice()).map_err(|e| e.to_string())?;
-        match secret.r#type {
-            Some(Type::TlsCertificate(pair)) => {
-                secrets.leaf = text(pair.certificate_chain);
-                secrets.key = text(pair.private_key);
-            }
-            Some(Type::ValidationContext(context)) => secrets.bundle = text(context.trusted_ca),
-            other => panic!("{other:?}"),
-        }
-    }
-    Ok(secrets)
 }
 
 fn text(source: Option<DataSource>) -> String {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::front::Front;
@@ -147,17 +148,16 @@ impl Replica {
         self.child.wait().expect("the daemon is gone");
     }
 
+    /// Has it stand still, or go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let sent = kill_process(pid.expect("a process id"), signal);
+        assert!(sent.is_ok(), "{sent:?}\n{}", self.log());
+    }
+
     /// Asks it to stop with SIGTERM; returns how it ended.
     pub(super) fn terminate(&mut self) -> ExitStatus {
-        let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()])
-            .status()
-            .expect("a shell");
-        assert!(
-            sent.success(),
-            "the daemon was gone already:\n{}",
-            self.log()
-        );
+        self.signal(Signal::TERM);
         wait::until("the daemon to stop", || {
             let ended = self.child.try_wait().expect("the daemon's state");
             ended.ok_or_else(|| self.log())

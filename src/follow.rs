@@ -6,27 +6,38 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::clock;
 use crate::model::{Current, MeshName};
 use crate::state::{self, Publisher};
 use crate::store::{Store, StoreError};
+use crate::xds::evidence::EvidenceBoard;
 
 /// The one that publishes.
 #[derive(Debug)]
 pub struct Follower {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
+    /// What proxies have acknowledged, where others write of them too.
+    shared: Option<Arc<EvidenceBoard>>,
     current: Arc<Current>,
     /// Whether some authority could not be made ready to sign, which may pass.
     unusable: bool,
 }
 
 impl Follower {
-    /// A follower that has seen the store as `current`.
+    /// A follower that has seen the store as `current`; with what proxies have
+    /// acknowledged where other replicas share the store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, publisher: Arc<Publisher>, current: Arc<Current>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        publisher: Arc<Publisher>,
+        shared: Option<Arc<EvidenceBoard>>,
+        current: Arc<Current>,
+    ) -> Self {
         Self {
             store,
             publisher,
+            shared,
             current,
             unusable: true,
         }
@@ -61,6 +72,13 @@ impl Follower {
         let written = changes.meshes.iter().map(|mesh| &mesh.name);
         let touched = gone.chain(written).cloned().collect();
         let current = Arc::new(state::merge(&self.current, &changes));
+        if let Some(evidence) = &self.shared
+            && has_deletions(&self.current, &current)
+        {
+            // A Dataplane may be back that was deleted, with all that was on record
+            // of it: its proxy is served here and nobody would know.
+            evidence.reload(&*self.store, clock::now()).await?;
+        }
         self.serve(current).await;
         Ok(Some(touched))
     }
@@ -70,4 +88,12 @@ impl Follower {
         self.current = Arc::clone(&current);
         self.unusable = !self.publisher.publish(current).await;
     }
+}
+
+/// Whether Dataplanes were deleted between the two, be they back or not.
+fn has_deletions(before: &Current, after: &Current) -> bool {
+    before.meshes.values().any(|mesh| {
+        let now = after.meshes.get(&mesh.name);
+        now.is_none_or(|now| now.progress.deletions != mesh.progress.deletions)
+    })
 }

@@ -151,7 +151,8 @@ impl Reconciler {
         let news = parts.store.news();
         let seen = *news.borrow();
         let store = Arc::clone(&parts.store);
-        let follower = Follower::new(store, Arc::clone(&parts.publisher), current);
+        let shared = parts.shared.then(|| Arc::clone(&parts.evidence));
+        let follower = Follower::new(store, Arc::clone(&parts.publisher), shared, current);
         Self {
             parts,
             reporter: Reporter::new(report),

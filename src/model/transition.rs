@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HumanDuration, Offline, Phase, ResourceName, Revision, Strategy, Timestamp, TransitionSettings,
+    Generation, HumanDuration, Offline, Phase, ResourceName, Revision, Strategy, Timestamp,
+    TransitionSettings,
 };
 
 /// How the connections of a mesh are secured: from nothing to mTLS and back,
@@ -178,7 +179,8 @@ impl fmt::Display for Part {
     }
 }
 
-/// By part, how often it has changed for all of a mesh: rises, never falls.
+/// By part, how often it has changed for all of a mesh: rises, never falls, not
+/// even where the mesh is deleted and another one of its name is created.
 /// A proxy that acknowledged a mark uses nothing older, however often a part
 /// went back and forth. Digests could not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -195,6 +197,19 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// Those of a mesh that is created in a store of this generation: above all
+    /// that one of its name had before, for no write raises a mark by as much.
+    #[must_use]
+    pub fn born_in(store: Generation) -> Self {
+        let first = store.0 << 16;
+        Self {
+            bundle: first,
+            leaf: first,
+            inbounds: first,
+            outbounds: first,
+        }
+    }
+
     /// The mark of a part.
     #[must_use]
     pub fn of(&self, part: Part) -> u64 {
@@ -231,6 +246,10 @@ pub struct Progress {
     /// end, so that none is left that was authenticated under an older one.
     #[serde(default)]
     pub drained: u64,
+    /// How often Dataplanes of the mesh were deleted: whoever sees it rise may
+    /// have missed that one was deleted and is back.
+    #[serde(default)]
+    pub deletions: u64,
     /// How transitions are carried out: what the mesh says, completed by the
     /// repository's policy.
     #[serde(default)]

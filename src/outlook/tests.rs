@@ -78,6 +78,7 @@ fn rolling(phase: Phase, names: &[&str]) -> MeshState {
             outbounds: 1,
         },
         drained: if phase == Phase::Retire { 2 } else { 1 },
+        deletions: 0,
         rules: Rules::default(),
         transition: Some(Transition {
             from: "builtin authority 1".to_owned(),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
-    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
-    MeshState, Part, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource,
-    Strategy, Timestamp, Transition,
+    Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence,
+    Generation, Kind, Marks, MeshState, Part, Posture, Resource, ResourceKey, ResourceName,
+    SealedKey, StoredResource, Strategy, Timestamp, Transition,
 };
 use crate::transition::{Key, Move, Situation, Witness};
 
@@ -22,7 +22,7 @@ mod refusal;
 mod tests;
 
 /// Applies `write` to `current` and returns the mesh as it will be, its
-/// generation not set yet. A mesh without resources is gone: it comes back as
+/// generation not set yet, in a store that was not written before. A mesh without resources is gone: it comes back as
 /// [`MeshState::absent`].
 ///
 /// `evidence` is what the proxies of this mesh have acknowledged; it is looked
@@ -37,7 +37,8 @@ pub fn admit(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Result<MeshState, Refusal> {
-    decide(current, write, evidence, now).map(|admitted| admitted.next)
+    let admitted = decide(current, write, evidence, Generation(0), now)?;
+    Ok(admitted.next)
 }
 
 /// Whether [`admit`] looks at the evidence for this write.
@@ -59,20 +60,30 @@ pub(super) struct Admitted<'a> {
     pub(super) keys: BTreeMap<AuthorityId, &'a SealedKey>,
 }
 
-/// [`admit`], for stores: with the keys that come to be kept.
+/// [`admit`], for stores that are at this generation: with the keys that come to
+/// be kept.
 pub(super) fn decide<'a>(
     current: &MeshState,
     write: &'a MeshWrite,
     evidence: &Evidence,
+    store: Generation,
     now: Timestamp,
 ) -> Result<Admitted<'a>, Refusal> {
+    let mut situation = Situation::of(current);
+    let mut next = MeshState {
+        name: write.mesh.clone(),
+        ..current.clone()
+    };
+    if current.mesh().is_none() {
+        // What was acknowledged of another mesh of this name proves nothing.
+        situation.marks = Marks::born_in(store);
+        situation.drained = situation.marks.leaf;
+        next.progress.deletions = store.0 << 16;
+    }
     let mut draft = Draft {
         before: current,
-        situation: Situation::of(current),
-        next: MeshState {
-            name: write.mesh.clone(),
-            ..current.clone()
-        },
+        situation,
+        next,
         keys: BTreeMap::new(),
         opens: None,
         evidence,
@@ -127,7 +138,9 @@ impl<'a> Draft<'a, '_> {
             Operation::PutResource(stored) => self.put(stored),
             Operation::DeleteResource(key) => {
                 self.own(key)?;
-                self.next.resources.remove(key);
+                let deleted = self.next.resources.remove(key);
+                let is_dataplane = deleted.is_some() && key.kind == Kind::Dataplane;
+                self.next.progress.deletions += u64::from(is_dataplane);
                 Ok(())
             }
             Operation::AddAuthority(authority, key) => self.add(authority, key),

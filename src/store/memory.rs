@@ -80,13 +80,17 @@ impl Content {
         } else {
             Evidence::new()
         };
-        let admitted =
-            admission::decide(&current, write, &evidence, clock::now()).map_err(|source| {
-                WriteError::Refused {
-                    mesh: mesh.clone(),
-                    source,
-                }
-            })?;
+        let admitted = admission::decide(
+            &current,
+            write,
+            &evidence,
+            self.current.generation,
+            clock::now(),
+        );
+        let admitted = admitted.map_err(|source| WriteError::Refused {
+            mesh: mesh.clone(),
+            source,
+        })?;
         let difference = Difference::between(&current, &admitted, write);
         for name in difference.deleted_dataplanes() {
             let is_of = |id: &DataplaneId| id.mesh == *mesh && id.name == *name;

@@ -244,13 +244,11 @@ impl PostgresStore {
         } else {
             Evidence::new()
         };
-        let admitted =
-            admission::decide(&current, write, &evidence, clock::now()).map_err(|source| {
-                WriteError::Refused {
-                    mesh: name.clone(),
-                    source,
-                }
-            })?;
+        let admitted = admission::decide(&current, write, &evidence, generation, clock::now());
+        let admitted = admitted.map_err(|source| WriteError::Refused {
+            mesh: name.clone(),
+            source,
+        })?;
 
         let difference = Difference::between(&current, &admitted, write);
         let exists = !admitted.next.resources.is_empty();

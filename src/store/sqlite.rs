@@ -201,15 +201,13 @@ impl Store for SqliteStore {
         } else {
             Evidence::new()
         };
-        let admitted =
-            admission::decide(&current, write, &evidence, clock::now()).map_err(|source| {
-                WriteError::Refused {
-                    mesh: name.clone(),
-                    source,
-                }
-            })?;
-
         let generation = write::next_generation(&self.place, &mut transaction).await?;
+        let admitted = admission::decide(&current, write, &evidence, generation, clock::now());
+        let admitted = admitted.map_err(|source| WriteError::Refused {
+            mesh: name.clone(),
+            source,
+        })?;
+
         let difference = Difference::between(&current, &admitted, write);
         let exists = !admitted.next.resources.is_empty();
         let scrub = difference.destroys_keys() || (!exists && !current.authorities.is_empty());

@@ -260,6 +260,39 @@ fn a_mesh_stays_while_a_proxy_of_it_is_connected() {
 }
 
 #[test]
+fn the_marks_of_a_mesh_are_above_those_of_one_that_had_its_name() {
+    let created = |store: u64| {
+        let write = MeshWrite {
+            mesh: name(),
+            expected: Generation(0),
+            operations: secured(true),
+            history: None,
+        };
+        let absent = absent();
+        let admitted = decide(&absent, &write, &Evidence::new(), Generation(store), now());
+        admitted.unwrap().next
+    };
+    let (first, second) = (created(7), created(8));
+    for part in Part::ALL {
+        let marks = [&first, &second].map(|it| it.progress.marks.of(part));
+        assert!(marks[0] < marks[1], "{part}: {marks:?}");
+    }
+    assert!(first.progress.deletions < second.progress.deletions);
+}
+
+#[test]
+fn whoever_looks_sees_that_a_dataplane_was_deleted() {
+    let secure = secure("builtin-1", builtin());
+    let deletions = |state: &MeshState| state.progress.deletions;
+    let nobody = Evidence::new();
+    let gone = try_on(&secure, &nobody, [delete(Kind::Dataplane, "dp")]).unwrap();
+    assert_eq!(deletions(&gone), deletions(&secure) + 1);
+    let again = try_on(&gone, &nobody, [delete(Kind::Dataplane, "dp")]).unwrap();
+    let back = try_on(&again, &nobody, [dataplane("demo", "dp")]).unwrap();
+    assert_eq!(deletions(&back), deletions(&gone));
+}
+
+#[test]
 fn no_step_is_taken_between_the_deletion_of_a_dataplane_and_its_return() {
     let secure = secure("builtin-1", builtin());
     let again = [delete(Kind::Dataplane, "dp"), dataplane("demo", "dp")];

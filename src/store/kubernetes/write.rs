@@ -79,7 +79,9 @@ impl KubernetesStore {
                 continue;
             };
             let evidence_counts = admission::needs_evidence(write);
-            if draft.is_none() || evidence_counts {
+            // The marks of a new mesh follow the generation of the store.
+            let is_new = current.state.mesh().is_none();
+            if draft.is_none() || evidence_counts || is_new {
                 let evidence = if evidence_counts {
                     self.evidence_of(&read.head).await?
                 } else {
@@ -88,8 +90,15 @@ impl KubernetesStore {
                 let Some(evidence) = evidence else { continue };
                 let attempt = format!("{nonce}-{number}");
                 draft = Some(
-                    self.draft(write, &current, &evidence, &attempt, beside)
-                        .await?,
+                    self.draft(
+                        write,
+                        &current,
+                        &evidence,
+                        read.head.generation,
+                        &attempt,
+                        beside,
+                    )
+                    .await?,
                 );
             }
             let Some(ready) = &draft else { continue };
@@ -139,16 +148,15 @@ impl KubernetesStore {
         write: &MeshWrite,
         current: &Tree,
         evidence: &Evidence,
+        store: Generation,
         attempt: &str,
         beside: &mut Beside,
     ) -> Result<Draft, WriteError> {
-        let admitted =
-            admission::decide(&current.state, write, evidence, clock::now()).map_err(|source| {
-                WriteError::Refused {
-                    mesh: write.mesh.clone(),
-                    source,
-                }
-            })?;
+        let admitted = admission::decide(&current.state, write, evidence, store, clock::now());
+        let admitted = admitted.map_err(|source| WriteError::Refused {
+            mesh: write.mesh.clone(),
+            source,
+        })?;
         let layout = Layout::of(&Difference::between(&current.state, &admitted, write));
         let draft = Draft::write(&self.cluster, current, admitted, &layout, attempt).await?;
         beside.blobs.extend(draft.written.iter().cloned());

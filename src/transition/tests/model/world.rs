@@ -246,6 +246,7 @@ pub(super) fn mesh_state(stored: &Stored) -> MeshState {
             outbounds: 1,
         },
         drained: stored.drained.into(),
+        deletions: 0,
         rules: stored.wants.rules(),
         transition: stored.unconfirmed.then(|| transition(Phase::Require)),
     };

@@ -61,6 +61,10 @@ pub struct ProxyEvidence {
     /// Since when it is not connected; `None` while it is, or was never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Timestamp>,
+    /// Since when a control plane is there for it to come back to, where that is
+    /// later than it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_since: Option<Timestamp>,
     /// The end of the longest-lived leaf that it was ever sent, acknowledged or
     /// not: once it has left, it may hold one until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +135,20 @@ impl ProxyEvidence {
         known.is_some_and(|known| known.mark >= mark)
     }
 
+    /// Until when it may hold a leaf; `None` where it never had one.
+    #[must_use]
+    pub fn may_hold_until(&self) -> Option<Timestamp> {
+        self.held_until.max(self.leaf_not_after)
+    }
+
+    /// Since when it could have come back and has not; `None` while it is connected.
+    #[must_use]
+    pub fn away_since(&self) -> Option<Timestamp> {
+        let left = self.left.unwrap_or(self.seen);
+        let since = self.expected_since.map_or(left, |it| it.max(left));
+        self.connected_since.is_none().then_some(since)
+    }
+
     /// The name of the replica whose record it is; empty for one that has none.
     #[must_use]
     pub fn recorded_by(&self) -> &str {
@@ -164,6 +182,7 @@ impl ProxyEvidence {
             asks: BTreeSet::new(),
             offered: Marks::default(),
             left: None,
+            expected_since: None,
             held_until: None,
             drain_seconds: None,
             last_nack: None,

@@ -10,7 +10,8 @@ use tracing::{debug, info};
 use super::{FIRST_BACK_OFF, LONGEST_BACK_OFF, Pass, Reconciler, Scope};
 use crate::clock;
 use crate::clock::jittered;
-use crate::store::{Leadership, News, Store, StoreError};
+use crate::replicas::SILENCE;
+use crate::store::{Leadership, News, Replica, Store, StoreError};
 
 /// How often the store is looked at where no news came: they may be lost.
 pub(super) const POLL: Duration = Duration::from_secs(2);
@@ -223,10 +224,19 @@ impl Reconciler {
         let store = &*self.parts.store;
         let status = store.source_status(&self.parts.name).await?;
         self.applied = status.and_then(|status| status.applied);
+        let (evidence, now) = (&self.parts.evidence, clock::now());
         if self.parts.shared {
-            self.parts.evidence.reload(store, clock::now()).await?;
+            evidence.reload(store, now).await?;
         }
-        Ok(())
+        // Proxies could come back as long as one of these has been there.
+        let replicas = store.replicas().await?.into_iter();
+        let alive: Vec<Replica> = replicas
+            .filter(|it| it.ago <= SILENCE)
+            .map(|it| it.replica)
+            .collect();
+        let since = alive.iter().map(|it| it.since).min().unwrap_or(now);
+        let is_alive = |name: &str| alive.iter().any(|it| *it.name == *name);
+        evidence.expect_back(store, is_alive, since, now).await
     }
 
     /// When the state of the source is to be kept, where it is not.

@@ -206,7 +206,7 @@ impl Witness<'_> {
         let proxies = self.evidence.values().filter(|proxy| {
             proxy.dataplane.mesh == self.mesh.name
                 && self.mesh.dataplane(&proxy.dataplane.name).is_some()
-                && (proxy.connected_since.is_some() || held_until(proxy) > Some(self.now))
+                && (proxy.connected_since.is_some() || proxy.may_hold_until() > Some(self.now))
                 && wanted(proxy)
         });
         proxies.map(|proxy| proxy.dataplane.clone()).collect()
@@ -223,13 +223,16 @@ impl Witness<'_> {
     fn is_away_for_long(&self, proxy: &ProxyEvidence) -> bool {
         let (least, most) = (SHORTEST_OFFLINE_GRACE, OFFLINE_GRACE);
         let grace = self.rules.ack_timeout.0.clamp(least, most);
-        let since = proxy.left.unwrap_or(proxy.seen);
-        proxy.connected_since.is_none() && since + grace <= self.now
+        // It could not come back to a control plane that was away itself.
+        let since = proxy.away_since();
+        since.is_some_and(|since| since + grace <= self.now)
     }
 
     fn reason(&self, proxy: &ProxyEvidence, gate: Gate, marks: &Marks) -> Option<Reason> {
         let dataplane = self.mesh.dataplane(&proxy.dataplane.name)?;
-        if proxy.connected_since.is_none() && held_until(proxy).is_none_or(|end| end <= self.now) {
+        if proxy.connected_since.is_none()
+            && proxy.may_hold_until().is_none_or(|end| end <= self.now)
+        {
             return None;
         }
         let missing = gate.parts.iter().find_map(|part| {
@@ -257,7 +260,7 @@ fn unproven(proxy: &ProxyEvidence, part: Part, mark: u64) -> Option<Reason> {
         Part::Inbounds | Part::Outbounds => asks(Part::Inbounds) || asks(Part::Outbounds),
     };
     if proxy.connected_since.is_none() {
-        let until = held_until(proxy)?;
+        let until = proxy.may_hold_until()?;
         let since = proxy.left.unwrap_or(proxy.seen);
         return (concerned || proxy.asks.is_empty()).then_some(Reason::Away { since, until });
     }
@@ -287,11 +290,6 @@ fn wire_name(part: Part) -> &'static str {
         Part::Inbounds => "listener",
         Part::Outbounds => "cluster",
     }
-}
-
-/// Until when a proxy that has left may hold a leaf; `None` where it never had one.
-pub(super) fn held_until(proxy: &ProxyEvidence) -> Option<Timestamp> {
-    proxy.held_until.max(proxy.leaf_not_after)
 }
 
 fn drain_time(proxy: &ProxyEvidence) -> Duration {

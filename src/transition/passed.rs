@@ -1,6 +1,5 @@
 //! Which proxies a gate looks at, and what one that opened leaves for the audit history.
 
-use super::gate::held_until;
 use super::{Gate, Witness};
 use crate::model::{
     AcknowledgedBy, AcknowledgedPart, Marks, MeshState, Offline, PassedGate, PassedOver,
@@ -20,7 +19,7 @@ impl<'a> Witness<'a> {
     /// or may hold a leaf, and is not passed over.
     #[must_use]
     pub fn counts(&self, proxy: &ProxyEvidence) -> bool {
-        let may_hold = held_until(proxy).is_some_and(|end| end > self.now);
+        let may_hold = proxy.may_hold_until().is_some_and(|end| end > self.now);
         (proxy.connected_since.is_some() || may_hold) && !self.is_passed_over(proxy)
     }
 }
@@ -97,7 +96,8 @@ fn passed_over(gate: Gate, marks: &Marks, witness: &Witness<'_>) -> Vec<PassedOv
     };
     let expired = witness.proxies().filter(lacks);
     let expired = expired.filter(|proxy| {
-        proxy.connected_since.is_none() && held_until(proxy).is_some_and(|end| end <= witness.now)
+        proxy.connected_since.is_none()
+            && proxy.may_hold_until().is_some_and(|end| end <= witness.now)
     });
     let expired = expired.map(|proxy| PassedOver {
         dataplane: proxy.dataplane.name.clone(),

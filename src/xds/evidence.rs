@@ -112,7 +112,8 @@ impl EvidenceBoard {
     /// The board of the replica called `replica`, which starts from what the
     /// store remembers. Nobody is connected to it: whoever was when the last run
     /// of it ended has left now, and may hold a leaf that it was given just
-    /// before, of `leaf_lifetime` at most. For others it does not speak.
+    /// before, of `leaf_lifetime` at most. Who had left before is expected from now
+    /// on: it had nowhere to come back to. For others it does not speak.
     #[must_use]
     pub fn restore(
         recorded: EvidenceChanges,
@@ -131,6 +132,8 @@ impl EvidenceBoard {
             let mut entry = Entry::new(evidence);
             if entry.evidence.connected_since.is_some() {
                 record::orphan(entry.change(Unsaved::Evidence), leaf_lifetime, now);
+            } else if record::is_to_expect(&entry.evidence, now) {
+                record::expect(entry.change(Unsaved::Evidence), now);
             }
             entries.insert(id, entry);
         }

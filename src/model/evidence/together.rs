@@ -70,6 +70,7 @@ fn of_several(records: &[Arc<ProxyEvidence>]) -> ProxyEvidence {
         whole.refused.extend(it.refused.iter().cloned());
         whole.seen = whole.seen.max(it.seen);
         whole.left = whole.left.max(it.left);
+        whole.expected_since = whole.expected_since.max(it.expected_since);
         // Each has what its streams have shown; the last one counts.
         for (name, version) in &it.versions {
             let known = whole.versions.entry(name.clone());
@@ -83,6 +84,7 @@ fn of_several(records: &[Arc<ProxyEvidence>]) -> ProxyEvidence {
     }
     if whole.connected_since.is_some() {
         whole.left = None;
+        whole.expected_since = None;
     }
     let drains = |it: &&ProxyEvidence| it.drain_seconds.unwrap_or(DEFAULT_DRAIN_SECONDS);
     whole.drain_seconds = counting

@@ -51,7 +51,10 @@ impl EvidenceBoard {
                     continue;
                 }
                 if let Some(entry) = entries.get_mut(&id) {
+                    // Until it is on record again, its streams are new ones.
+                    entry.on_record = None;
                     entry.unsaved = Unsaved::Evidence;
+                    self.hurry.notify_one();
                 }
             }
         }
@@ -143,6 +146,41 @@ impl EvidenceBoard {
         Ok(())
     }
 
+    /// Notes that a control plane has been there since then for those to come
+    /// back to that have left, as far as no living replica speaks for them. Before
+    /// that they had nowhere to come to, and were not away for being gone.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does.
+    pub async fn expect_back(
+        &self,
+        store: &dyn Store,
+        is_alive: impl Fn(&str) -> bool,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for entry in self.lock().values_mut() {
+            if record::is_to_expect(&entry.evidence, since) {
+                record::expect(entry.change(Unsaved::Evidence), since);
+            }
+        }
+        let expected: Vec<Arc<ProxyEvidence>> = {
+            let others = self.others();
+            let left = others.iter().filter(|it| !is_alive(it.recorded_by()));
+            left.filter_map(|it| {
+                let mut it = ProxyEvidence::clone(it);
+                record::expect(&mut it, since).then(|| Arc::new(it))
+            })
+            .collect()
+        };
+        if !expected.is_empty() {
+            store.record_evidence(&expected).await?;
+            self.take_in(&expected, now);
+        }
+        self.flush_evidence(store).await
+    }
+
     /// Records, on behalf of replicas that are dead, that the proxies have left
     /// which they had, and forgets what others say all of.
     ///
@@ -195,7 +233,7 @@ impl EvidenceBoard {
 
 /// Whether `by` says all that a record says, so that it may be forgotten.
 fn says_all(by: &ProxyEvidence, record: &ProxyEvidence) -> bool {
-    let holds = record.held_until.max(record.leaf_not_after);
+    let holds = record.may_hold_until();
     by.replaces(record) && by.held_until >= holds
 }
 
@@ -226,7 +264,7 @@ impl Entry {
         }
         if self.evidence.replaces(other) {
             // It was orphaned meanwhile.
-            let holds = other.held_until.max(other.leaf_not_after);
+            let holds = other.may_hold_until();
             if holds > self.evidence.held_until {
                 self.change(Unsaved::Evidence).held_until = holds;
             }

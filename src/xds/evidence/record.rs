@@ -174,6 +174,22 @@ pub(super) fn orphan(evidence: &mut ProxyEvidence, leaf_lifetime: Duration, now:
     doubt(evidence, Part::Bundle);
 }
 
+/// Notes since when there is a control plane that a proxy could come back to
+/// which has left, where it may hold a leaf. Returns whether that is new.
+pub(super) fn expect(evidence: &mut ProxyEvidence, since: Timestamp) -> bool {
+    let is_new = is_to_expect(evidence, since);
+    if is_new {
+        evidence.expected_since = Some(since);
+    }
+    is_new
+}
+
+/// Whether [`expect`] has something to note.
+pub(super) fn is_to_expect(evidence: &ProxyEvidence, since: Timestamp) -> bool {
+    evidence.away_since().is_some_and(|away| away < since)
+        && evidence.may_hold_until().is_some_and(|end| end > since)
+}
+
 /// Notes an acknowledged version of a type that holds no secrets.
 pub(super) fn acknowledge(
     evidence: &mut ProxyEvidence,

@@ -27,6 +27,7 @@ pub(in super::super) fn arrive(
     own.visit = visit;
     own.connected_since = Some(now);
     own.left = None;
+    own.expected_since = None;
     own.seen = now;
 }
 

@@ -15,7 +15,8 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_mins(10);
 
 /// The longest that a proxy may be away before `offline: ignore` passes over
 /// it: one that loses its stream, or the control plane that is started again,
-/// is not away. Shorter where `ackTimeout` is.
+/// is not away, and Envoy tries again within that. Shorter where `ackTimeout` is,
+/// of a proxy that Windlass configures.
 pub const OFFLINE_GRACE: Duration = Duration::from_secs(30);
 
 /// The least of it: the Envoys of `dp run` come back within three seconds.
@@ -187,10 +188,8 @@ impl Witness<'_> {
     /// they outlive the root that authenticated them.
     #[must_use]
     pub fn undrained(&self) -> Vec<DataplaneId> {
-        let configured = |proxy: &ProxyEvidence| {
-            proxy.asks.contains(&Part::Inbounds) || proxy.asks.contains(&Part::Outbounds)
-        };
-        let uses = |proxy: &ProxyEvidence| proxy.asks.contains(&Part::Leaf) && !configured(proxy);
+        let uses =
+            |proxy: &ProxyEvidence| proxy.asks.contains(&Part::Leaf) && !is_configured(proxy);
         self.known(uses)
     }
 
@@ -221,8 +220,12 @@ impl Witness<'_> {
     }
 
     fn is_away_for_long(&self, proxy: &ProxyEvidence) -> bool {
-        let (least, most) = (SHORTEST_OFFLINE_GRACE, OFFLINE_GRACE);
-        let grace = self.rules.ack_timeout.0.clamp(least, most);
+        let grace = if is_configured(proxy) {
+            let (least, most) = (SHORTEST_OFFLINE_GRACE, OFFLINE_GRACE);
+            self.rules.ack_timeout.0.clamp(least, most)
+        } else {
+            OFFLINE_GRACE
+        };
         // It could not come back to a control plane that was away itself.
         let since = proxy.away_since();
         since.is_some_and(|since| since + grace <= self.now)
@@ -247,6 +250,11 @@ impl Witness<'_> {
         let until = known.filter(|_| accepts)?.at + drain_time(proxy);
         (until > self.now).then_some(Reason::Draining { until })
     }
+}
+
+/// Whether Windlass configures a proxy, as it does the Envoys of `dp run`.
+fn is_configured(proxy: &ProxyEvidence) -> bool {
+    proxy.asks.contains(&Part::Inbounds) || proxy.asks.contains(&Part::Outbounds)
 }
 
 /// Why it is not proven that a proxy has a part at that mark; `None` where it

@@ -325,6 +325,19 @@ fn who_is_passed_over_is_who_was_said() {
         away.left = Some(now() - Duration::from_secs(seconds));
         let result = try_on(&here, &of(away.clone()), revoke());
         assert_eq!(result.is_ok(), passes, "away for {seconds} s");
+        // As long as it had nowhere to come back to, it was not away.
+        away.left = Some(now() - HOUR);
+        away.expected_since = Some(now() - Duration::from_secs(seconds));
+        let result = try_on(&here, &of(away.clone()), revoke());
+        assert_eq!(result.is_ok(), passes, "expected for {seconds} s");
+        away.expected_since = None;
+    }
+    // An Envoy of its own tries again within half a minute.
+    away.asks = [Part::Bundle, Part::Leaf].into();
+    for (seconds, passes) in [(29, false), (30, true)] {
+        away.left = Some(now() - Duration::from_secs(seconds));
+        let result = try_on(&here, &of(away.clone()), revoke());
+        assert_eq!(result.is_ok(), passes, "away for {seconds} s by itself");
     }
     let connected = proxy(&[]);
     assert!(try_on(&here, &of(connected.clone()), revoke()).is_err());

@@ -128,6 +128,28 @@ async fn a_replica_that_notices_late_that_a_proxy_has_left_holds_nothing_back() 
 }
 
 #[tokio::test]
+async fn who_comes_while_others_are_welcomed_is_recorded_and_not_let_in_yet() {
+    let site = Site::of(1).await;
+    let board = &site.boards[0];
+    let first = connect(board, dataplane("web"), at(1));
+    let arrivals = board.arrivals();
+    drop(first);
+    let again = connect(board, dataplane("web"), at(2));
+    let nobody = Arrivals::default();
+    for welcomed in [&arrivals, &nobody] {
+        let recorded = board.record(false, &site.store, Some(welcomed));
+        recorded.await.unwrap();
+        assert_eq!(site.records().await.len(), 1);
+        assert_eq!(again.on_record(), None, "nobody looked who else knows it");
+    }
+    let arrivals = board.arrivals();
+    let recorded = board.record(false, &site.store, Some(&arrivals));
+    recorded.await.unwrap();
+    assert!(again.on_record().is_some());
+    assert!(board.arrivals().is_empty());
+}
+
+#[tokio::test]
 async fn a_dead_replica_is_spoken_for_and_corrects_that_when_it_is_back() {
     let site = Site::of(2).await;
     let mut stream = site.connect(0).await;

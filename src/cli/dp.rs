@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use rand::SeedableRng as _;
@@ -26,6 +27,9 @@ mod local;
 
 /// The longest path of a Unix socket (unix(7)), in bytes.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// How long the xDS server may not know a dataplane that the HTTP API knows.
+const HEARSAY: Duration = Duration::from_secs(10);
 
 /// Run the proxy of a dataplane.
 #[derive(Debug, clap::Args)]
@@ -253,8 +257,9 @@ impl Run {
             Ok::<_, ControlError>(match token {
                 Ok(content) => {
                     let node_id = self.id().node_id();
+                    // Another replica may have said that it is known.
                     control_plane
-                        .check(&node_id, content.token.expose())
+                        .check_within(HEARSAY, &node_id, content.token.expose())
                         .await?;
                     Ok(control_plane)
                 }

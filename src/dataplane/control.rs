@@ -25,6 +25,8 @@ use crate::xds::dataplane_service::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before asking again about a dataplane that may be known soon.
+const LOOK: Duration = Duration::from_millis(100);
 /// The largest answer, in bytes; a token has about 700.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -146,6 +148,29 @@ impl ControlPlane {
     pub async fn check(&mut self, node_id: &str, token: &str) -> Result<Timestamp, ControlError> {
         let answer: CheckResponse = self.call(CHECK, node_id, token).await?;
         Ok(Timestamp::from_unix_seconds(answer.expires_at_unix_seconds))
+    }
+
+    /// The same of a dataplane that is known to the control plane. Of several
+    /// replicas this one may not have heard of it yet: it may take so long to.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`ControlPlane::check`] does.
+    pub async fn check_within(
+        &mut self,
+        patience: Duration,
+        node_id: &str,
+        token: &str,
+    ) -> Result<Timestamp, ControlError> {
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            match self.check(node_id, token).await {
+                Err(ControlError::UnknownDataplane(_)) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// The token that follows `token`, valid as long as that one was at first.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use self::connection::Connection;
+pub use self::exchange::Arrivals;
 use self::others::Others;
 use self::record::Unsaved;
 pub use self::streams::Parts;
@@ -290,27 +291,49 @@ impl EvidenceBoard {
     ///
     /// Fails when the store does.
     pub async fn flush(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.write(Unsaved::Insight, store).await
+        self.record(true, store, None).await
     }
 
     /// Writes what plans count on; proxies of which only versions are new are
-    /// left for [`EvidenceBoard::flush`].
+    /// left for [`EvidenceBoard::flush`], and so is it to let in those that have
+    /// come.
     ///
     /// # Errors
     ///
     /// Fails when the store does.
     pub async fn flush_evidence(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.write(Unsaved::Evidence, store).await
+        self.record(false, store, Some(&Arrivals::default())).await
     }
 
-    async fn write(&self, least: Unsaved, store: &dyn Store) -> Result<(), StoreError> {
+    /// Writes all, or what plans count on. Of the proxies that have come, only the
+    /// `welcomed` ones count as recorded; each does where nobody else writes to
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does.
+    pub async fn record(
+        &self,
+        is_all: bool,
+        store: &dyn Store,
+        welcomed: Option<&Arrivals>,
+    ) -> Result<(), StoreError> {
+        let least = if is_all {
+            Unsaved::Insight
+        } else {
+            Unsaved::Evidence
+        };
+        let is_welcome = |it: &ProxyEvidence| welcomed.is_none_or(|all| all.has(it));
         let _turn = self.writing.lock().await;
         let mut someone_came = false;
         let unsaved: Vec<Arc<ProxyEvidence>> = self
             .lock()
             .values()
-            .filter(|entry| entry.unsaved >= least)
-            .inspect(|entry| someone_came |= entry.comes())
+            .filter(|entry| {
+                let comes = entry.comes() && is_welcome(&entry.evidence);
+                someone_came |= comes;
+                comes || entry.unsaved >= least
+            })
             .map(|entry| entry.evidence.clone())
             .collect();
         if unsaved.is_empty() {
@@ -327,7 +350,8 @@ impl EvidenceBoard {
             if let Some(entry) = entries.get_mut(&saved.dataplane) {
                 // Whoever changes what is being written makes a copy of it.
                 let is_same = Arc::ptr_eq(saved, &entry.evidence);
-                if entry.comes() && saved.connected_since == entry.evidence.connected_since {
+                let is_here = saved.connected_since == entry.evidence.connected_since;
+                if entry.comes() && is_here && is_welcome(saved) {
                     entry.on_record = generation;
                 }
                 entry.unsaved = if is_same {

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Never;
-use super::evidence::EvidenceBoard;
+use super::evidence::{Arrivals, EvidenceBoard};
 use super::index::Index;
 use crate::clock;
 use crate::store::encryption::Vault;
@@ -122,22 +122,20 @@ impl Keeper<'_> {
     }
 
     async fn flush(&self, is_all: bool) -> Result<(), StoreError> {
-        let mut arrived_at = None;
-        if let Some(shared) = &self.shared {
-            if self.evidence.has_arrivals() {
-                self.welcome(shared).await?;
-                arrived_at = Some(shared);
-            }
-            if is_all {
-                self.evidence.tidy(self.store).await?;
-            }
+        let Some(shared) = &self.shared else {
+            return self.evidence.record(is_all, self.store, None).await;
+        };
+        // Who comes from here on is welcomed the next time.
+        let arrivals = self.evidence.arrivals();
+        if !arrivals.is_empty() {
+            self.welcome(shared, &arrivals).await?;
         }
         if is_all {
-            self.evidence.flush(self.store).await?;
-        } else {
-            self.evidence.flush_evidence(self.store).await?;
+            self.evidence.tidy(self.store).await?;
         }
-        if let Some(shared) = arrived_at {
+        let recorded = self.evidence.record(is_all, self.store, Some(&arrivals));
+        recorded.await?;
+        if !arrivals.is_empty() {
             // Who has come waits for what was written before the record.
             shared.look.notify_one();
         }
@@ -146,7 +144,7 @@ impl Keeper<'_> {
 
     /// Sees to it that who has come is told nothing older than what it was told
     /// elsewhere, and that what others know of it is known here.
-    async fn welcome(&self, shared: &Shared<'_>) -> Result<(), StoreError> {
+    async fn welcome(&self, shared: &Shared<'_>, arrivals: &Arrivals) -> Result<(), StoreError> {
         let generation = self.store.generation().await?;
         let mut serving = shared.index.published();
         if serving.borrow().current.generation < generation {
@@ -158,7 +156,7 @@ impl Keeper<'_> {
         }
         self.evidence.pull(self.store, clock::now()).await?;
         let current = serving.borrow().current.clone();
-        self.evidence.compare_arrivals(&current);
+        self.evidence.compare_arrivals(arrivals, &current);
         Ok(())
     }
 

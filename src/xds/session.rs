@@ -181,6 +181,15 @@ impl<V: Variant> Session<V> {
         }
     }
 
+    /// Believes what the proxy says that it holds of a secret, as far as that is
+    /// not confirmed or denied yet.
+    pub fn believe(&mut self, secret: &str) {
+        self.distrusted.remove(secret);
+        if let Some(secrets) = self.of_mut(ResourceType::Secret) {
+            secrets.ledger_mut().distrusted.lift(secret);
+        }
+    }
+
     /// Takes in a request for a type.
     pub fn on_request(&mut self, kind: ResourceType, request: &V::Request) -> Option<Verdict> {
         let place = self.types.partition_point(|it| it.ledger().kind < kind);

@@ -1,8 +1,8 @@
 //! `windlass dp run`: a real daemon and a real Envoy, or a script in its place.
 
-mod drain;
-mod refusals;
-mod register;
+pub(crate) mod drain;
+pub(crate) mod refusals;
+pub(crate) mod register;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,6 +29,14 @@ fn wait_until_online(daemon: &Daemon) {
     daemon.wait_until("the dataplane to be online", |status| {
         mesh(status, "default")["dataplanes"]["online"] == 1
     });
+}
+
+/// What the daemon, or each of several replicas, has logged, by its time.
+fn in_order(log: &str) -> String {
+    let time = |line: &&str| line.split(' ').next().map(str::to_owned);
+    let mut lines: Vec<&str> = log.lines().filter(|line| line.starts_with("20")).collect();
+    lines.sort_by_key(time);
+    lines.join("\n")
 }
 
 /// All files below a folder, without sockets.
@@ -89,7 +97,7 @@ fn envoy_takes_the_bootstrap_over_both_protocols_without_a_warning() {
 }
 
 #[test]
-fn envoy_connects_and_no_secret_is_anywhere_but_in_the_token_file() {
+pub(crate) fn envoy_connects_and_no_secret_is_anywhere_but_in_the_token_file() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut run = DpRun::new(&daemon, "default", "dp-echo-1").start();
@@ -126,7 +134,7 @@ fn envoy_connects_and_no_secret_is_anywhere_but_in_the_token_file() {
 }
 
 #[test]
-fn the_token_is_renewed_before_it_ends_and_the_same_envoy_goes_on() {
+pub(crate) fn the_token_is_renewed_before_it_ends_and_the_same_envoy_goes_on() {
     let site = Site::from_examples();
     let daemon = site.start();
     let run = DpRun::new(&daemon, "default", "dp-echo-1");
@@ -141,7 +149,7 @@ fn the_token_is_renewed_before_it_ends_and_the_same_envoy_goes_on() {
     let envoy = run.envoy_pid();
     wait::until("the end of the first stream, and the next one", || {
         run.assert_running();
-        let log = daemon.log();
+        let log = in_order(&daemon.log());
         let (_, after) = log
             .split_once("code=Some(Unauthenticated)")
             .ok_or_else(|| log.clone())?;
@@ -162,7 +170,7 @@ fn the_token_is_renewed_before_it_ends_and_the_same_envoy_goes_on() {
 }
 
 #[test]
-fn envoy_finds_a_control_plane_that_was_away_within_seconds() {
+pub(crate) fn envoy_finds_a_control_plane_that_was_away_within_seconds() {
     let site = Site::from_examples();
     let daemon = site.start();
     let (_, port) = daemon.listeners().xds.rsplit_once(':').expect("a port");
@@ -175,7 +183,7 @@ fn envoy_finds_a_control_plane_that_was_away_within_seconds() {
 }
 
 #[test]
-fn envoy_ends_with_a_dp_run_that_is_killed() {
+pub(crate) fn envoy_ends_with_a_dp_run_that_is_killed() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut run = DpRun::new(&daemon, "default", "dp-echo-1").start();
@@ -211,7 +219,7 @@ fn exit_status_and_output_of_envoy_are_passed_on() {
 }
 
 #[test]
-fn envoy_is_started_with_what_the_control_plane_answers() {
+pub(crate) fn envoy_is_started_with_what_the_control_plane_answers() {
     let site = Site::from_examples();
     let daemon = site.start();
     let run = DpRun::new(&daemon, "default", "dp-echo-1")

@@ -218,7 +218,7 @@ pub(crate) fn envoy_gets_a_new_leaf_of_the_same_root_when_half_of_its_life_is_ov
 }
 
 #[test]
-fn envoy_comes_back_to_a_daemon_that_was_killed_and_gets_only_what_it_lacks() {
+pub(crate) fn envoy_comes_back_to_a_daemon_that_was_killed_and_gets_only_what_it_lacks() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut envoy = Envoy::start(&daemon, "default", "dp-echo-1");

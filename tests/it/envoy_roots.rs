@@ -144,7 +144,7 @@ fn assert_serves(daemon: &Daemon, root: &str) {
 }
 
 #[test]
-fn envoy_takes_the_leaves_of_every_kind_of_provided_root() {
+pub(crate) fn envoy_takes_the_leaves_of_every_kind_of_provided_root() {
     let site = site(ROOTS);
     let daemon = site.start();
     for (root, _) in ROOTS {
@@ -158,7 +158,7 @@ fn envoy_takes_the_leaves_of_every_kind_of_provided_root() {
 }
 
 #[test]
-fn envoy_takes_leaves_with_rsa_keys() {
+pub(crate) fn envoy_takes_leaves_with_rsa_keys() {
     let site = site(&ROOTS[2..3]).set("WINDLASS_CA_LEAF_KEY", "rsa2048");
     let daemon = site.start();
     assert_serves(&daemon, "p256");

@@ -1,11 +1,11 @@
 //! Real Envoys under `windlass dp run`, with real services behind them: what is
 //! in Git is what the network does.
 
-mod acceptance;
+pub(crate) mod acceptance;
 pub(crate) mod identity;
 pub(crate) mod network;
 pub(crate) mod policy;
 pub(crate) mod rejection;
-mod sent;
-mod stopping;
+pub(crate) mod sent;
+pub(crate) mod stopping;
 pub(crate) mod switching;

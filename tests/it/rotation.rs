@@ -10,4 +10,4 @@ pub(crate) mod reverts;
 pub(crate) mod rolling;
 mod stage;
 pub(crate) mod stalls;
-mod unusable;
+pub(crate) mod unusable;

@@ -1,12 +1,29 @@
 //! What replicas tell each other of proxies, by way of the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::record::{self, Unsaved};
 use super::{Entry, EvidenceBoard};
 use crate::model::{Current, DataplaneId, ProxyEvidence, Timestamp};
 use crate::store::{EvidenceMark, Store, StoreError};
+
+/// Proxies that have come, each with its visit.
+#[derive(Debug, Default)]
+pub struct Arrivals(BTreeMap<DataplaneId, u64>);
+
+impl Arrivals {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this is what is known of one of them since it came.
+    pub(super) fn has(&self, evidence: &ProxyEvidence) -> bool {
+        self.0.get(&evidence.dataplane) == Some(&evidence.visit)
+    }
+}
 
 impl EvidenceBoard {
     /// Takes in what other replicas have recorded, and notices where another
@@ -89,19 +106,26 @@ impl EvidenceBoard {
         }
     }
 
-    /// Whether a proxy has come that the store does not know of yet.
+    /// The proxies that have come and that the store does not know of yet.
     #[must_use]
-    pub fn has_arrivals(&self) -> bool {
+    pub fn arrivals(&self) -> Arrivals {
         let entries = self.lock();
-        entries.values().any(Entry::comes)
+        let came = entries.iter().filter(|(_, entry)| entry.comes());
+        Arrivals(
+            came.map(|(id, entry)| (id.clone(), entry.evidence.visit))
+                .collect(),
+        )
     }
 
     /// Notes, of those that have come, what their meshes were told at most:
     /// `current` is no older than what any replica served when they came.
-    pub fn compare_arrivals(&self, current: &Current) {
+    pub fn compare_arrivals(&self, arrivals: &Arrivals, current: &Current) {
         let mut entries = self.lock();
-        let arrivals = entries.iter_mut().filter(|(_, entry)| entry.comes());
-        for (id, entry) in arrivals {
+        for id in arrivals.0.keys() {
+            let entry = entries.get_mut(id).filter(|entry| entry.comes());
+            let Some(entry) = entry.filter(|entry| arrivals.has(&entry.evidence)) else {
+                continue;
+            };
             if entry.evidence.doubted.is_empty() {
                 continue;
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::{Digest, Marks, Part, Timestamp};
 use crate::xds::evidence::{Connection, Parts};
-use crate::xds::resource::{Editions, Resource, ResourceType};
+use crate::xds::resource::{Editions, IDENTITY_CERT, MESH_CA, Resource, ResourceType};
 use crate::xds::session::{Next, Response, Session, Variant, Verdict};
 use crate::xds::snapshot::Snapshot;
 
@@ -65,6 +65,17 @@ impl<V: Variant> Conversation<V> {
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// What others know of the proxy is known, too, before it is sent anything:
+    /// what they gave it may be in doubt no longer.
+    pub(super) fn on_record(&mut self) {
+        let distrusted = self.connection.distrusted();
+        for secret in [IDENTITY_CERT, MESH_CA] {
+            if !distrusted.contains(secret) {
+                self.session.believe(secret);
+            }
+        }
     }
 
     /// Whether there is something to tell.

@@ -242,7 +242,7 @@ impl<P: Protocol> Stream<'_, P> {
         let index = &self.xds.index;
         let has_reached = |told| index.has_reached(generation, &self.dataplane, told);
         if self.conversation.told().is_some_and(has_reached) {
-            self.recording = Recording::Done;
+            self.end_recording();
         } else if matches!(self.recording, Recording::Awaited(_)) {
             self.recording = Recording::Behind(Instant::now() + FOLLOWING);
         }
@@ -263,7 +263,12 @@ impl<P: Protocol> Stream<'_, P> {
                  it is served all the same"
             );
         }
+        self.end_recording();
+    }
+
+    fn end_recording(&mut self) {
         self.recording = Recording::Done;
+        self.conversation.on_record();
     }
 
     /// Counts and logs what the proxy said.

@@ -108,7 +108,8 @@ impl Variant for Delta {
             let State::Claimed(claim) = holding.state else {
                 continue;
             };
-            if claim == Some(resource.version) {
+            let is_distrusted = is_secret && self.ledger.distrusted.holds(&resource.name);
+            if !is_distrusted && claim == Some(resource.version) {
                 true_claims.push(resource.clone());
                 if is_secret {
                     break;

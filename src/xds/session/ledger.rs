@@ -69,9 +69,11 @@ impl Ledger {
         self.holdings.insert(name.into(), Box::new(needed));
     }
 
-    /// Notes what the proxy says that it holds.
+    /// Notes what the proxy says that it holds. Whether it is believed to hold a
+    /// secret is decided when that is confirmed: more may be known by then.
     pub(super) fn claim(&mut self, name: &str, version: Option<Digest>, named: bool) {
-        let state = if self.distrusted.holds(name) {
+        let is_secret = self.kind == ResourceType::Secret;
+        let state = if !is_secret && self.distrusted.holds(name) {
             State::Needed
         } else {
             State::Claimed(version)

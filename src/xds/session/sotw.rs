@@ -114,7 +114,8 @@ impl Sotw {
             if !matches!(holding.state, State::Claimed(_)) {
                 continue;
             }
-            if self.claims.contains(&resource.version) {
+            let is_distrusted = self.ledger.distrusted.holds(&resource.name);
+            if !is_distrusted && self.claims.contains(&resource.version) {
                 return Some(self.ledger.confirm(vec![resource.clone()]));
             }
             holding.state = State::Needed;

@@ -106,7 +106,7 @@ fn ping(connection: &mut TcpStream) -> io::Result<()> {
 }
 
 #[test]
-fn open_connections_may_end_and_no_new_ones_are_taken() {
+pub(crate) fn open_connections_may_end_and_no_new_ones_are_taken() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut proxy = Proxy::start(&daemon, "1h");
@@ -123,7 +123,7 @@ fn open_connections_may_end_and_no_new_ones_are_taken() {
 }
 
 #[test]
-fn connections_that_stay_are_cut_off_when_the_drain_time_is_over() {
+pub(crate) fn connections_that_stay_are_cut_off_when_the_drain_time_is_over() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut proxy = Proxy::start(&daemon, "1s");
@@ -137,7 +137,7 @@ fn connections_that_stay_are_cut_off_when_the_drain_time_is_over() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_open_connections() {
+pub(crate) fn a_second_signal_does_not_wait_for_open_connections() {
     let site = Site::from_examples();
     let daemon = site.start();
     let mut proxy = Proxy::start(&daemon, "1h");

@@ -50,7 +50,7 @@ fn all_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn another_server_at_the_address_of_the_control_plane_is_told_apart() {
+pub(crate) fn another_server_at_the_address_of_the_control_plane_is_told_apart() {
     let site = Site::from_examples();
     let daemon = site.start();
     let address = format!("http://{}", daemon.listeners().admin);
@@ -63,7 +63,7 @@ fn another_server_at_the_address_of_the_control_plane_is_told_apart() {
 }
 
 #[test]
-fn a_token_that_will_not_do_is_refused_with_why() {
+pub(crate) fn a_token_that_will_not_do_is_refused_with_why() {
     let site = Site::from_examples();
     let daemon = site.start();
     let with_token = |token: &str| {
@@ -96,7 +96,7 @@ fn a_token_that_will_not_do_is_refused_with_why() {
 }
 
 #[test]
-fn a_mesh_or_a_dataplane_that_is_not_known_is_refused_with_what_to_do() {
+pub(crate) fn a_mesh_or_a_dataplane_that_is_not_known_is_refused_with_what_to_do() {
     let site = Site::from_examples();
     let daemon = site.start();
     let words = refusal(DpRun::new(&daemon, "nowhere", "dp-1"));
@@ -112,7 +112,7 @@ fn a_mesh_or_a_dataplane_that_is_not_known_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_control_plane_that_the_pinned_ca_does_not_prove_is_refused() {
+pub(crate) fn a_control_plane_that_the_pinned_ca_does_not_prove_is_refused() {
     let site = Site::from_examples();
     let daemon = site.start();
     let folder = tempfile::tempdir().expect("a folder");
@@ -131,7 +131,7 @@ fn a_control_plane_that_the_pinned_ca_does_not_prove_is_refused() {
 }
 
 #[test]
-fn a_token_file_that_others_can_read_is_warned_of() {
+pub(crate) fn a_token_file_that_others_can_read_is_warned_of() {
     let site = Site::from_examples();
     let daemon = site.start();
     let run = DpRun::new(&daemon, "default", "dp-unknown");

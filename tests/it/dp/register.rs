@@ -16,7 +16,7 @@ fn with_file(daemon: &Daemon, name: &str, content: &str) -> DpRun {
 }
 
 #[test]
-fn a_dataplane_that_git_does_not_hold_is_registered_and_let_in() {
+pub(crate) fn a_dataplane_that_git_does_not_hold_is_registered_and_let_in() {
     let site = Site::from_examples();
     let daemon = site.start();
     with_file(&daemon, "dp-new-1", NEW).start();
@@ -31,7 +31,7 @@ fn a_dataplane_that_git_does_not_hold_is_registered_and_let_in() {
 }
 
 #[test]
-fn a_dataplane_that_git_holds_has_to_be_the_same() {
+pub(crate) fn a_dataplane_that_git_holds_has_to_be_the_same() {
     let site = Site::from_examples();
     let in_git = NEW.replace("new", "git");
     site.repo
@@ -49,7 +49,7 @@ fn a_dataplane_that_git_holds_has_to_be_the_same() {
 }
 
 #[test]
-fn what_is_wrong_with_the_file_is_shown_in_its_place() {
+pub(crate) fn what_is_wrong_with_the_file_is_shown_in_its_place() {
     let site = Site::from_examples();
     let daemon = site.start();
     let refused = |content: &str| {

@@ -31,12 +31,12 @@ fn dataplanes(host: &str) -> String {
 }
 
 #[test]
-fn envoy_accepts_everything_over_delta() {
+pub(crate) fn envoy_accepts_everything_over_delta() {
     accepted_over(Protocol::Delta);
 }
 
 #[test]
-fn envoy_accepts_everything_over_state_of_the_world() {
+pub(crate) fn envoy_accepts_everything_over_state_of_the_world() {
     accepted_over(Protocol::StateOfTheWorld);
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn both_ends_prove_who_they_are_on_the_wire() {
 }
 
 #[test]
-fn no_session_is_resumed_past_a_permission_that_is_withdrawn() {
+pub(crate) fn no_session_is_resumed_past_a_permission_that_is_withdrawn() {
     let mut network = Network::of(&["demo"]);
     network.start_proxies("demo");
     network.wait_until_reached("demo", "backend");

@@ -38,7 +38,7 @@ pub(crate) fn web_reaches_backend_and_redis_only_while_a_commit_allows_it() {
 }
 
 #[test]
-fn a_permission_with_a_star_is_for_every_service_of_the_mesh() {
+pub(crate) fn a_permission_with_a_star_is_for_every_service_of_the_mesh() {
     let mut network = Network::of(&["demo"]);
     network.start_proxies("demo");
     network.wait_until_denied("demo", "redis");

@@ -27,7 +27,7 @@ fn assert_drained(mut run: DpRun) {
 }
 
 #[test]
-fn an_open_connection_of_the_mesh_goes_on_while_its_proxy_takes_no_new_ones() {
+pub(crate) fn an_open_connection_of_the_mesh_goes_on_while_its_proxy_takes_no_new_ones() {
     let network = Network::of(&["demo"]);
     let (_web, mut backend) = (patient(&network, "web"), patient(&network, "backend"));
     let reach = network.outbound(0, "backend");
@@ -43,7 +43,7 @@ fn an_open_connection_of_the_mesh_goes_on_while_its_proxy_takes_no_new_ones() {
 }
 
 #[test]
-fn a_service_that_finishes_its_work_can_still_call_others() {
+pub(crate) fn a_service_that_finishes_its_work_can_still_call_others() {
     let network = Network::of(&["demo"]);
     let off = mesh_document("demo", false);
     network.commit(&[("demo/mesh.yaml", Some(&off))], "mTLS off");

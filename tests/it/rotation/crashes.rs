@@ -29,7 +29,7 @@ pub(crate) fn the_daemon_may_die_between_any_two_phases() {
 }
 
 #[test]
-fn the_daemon_may_die_again_and_again_in_the_middle_of_anything() {
+pub(crate) fn the_daemon_may_die_again_and_again_in_the_middle_of_anything() {
     let mut stage = Stage::set();
     for (round, ca) in [NEW, "{provided: {name: root-2027}}", "{builtin: {}}"]
         .iter()

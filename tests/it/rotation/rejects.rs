@@ -67,7 +67,7 @@ pub(crate) fn a_proxy_that_rejects_the_second_root_keeps_the_first_one_signing()
 }
 
 #[test]
-fn an_envoy_that_rejects_a_listener_keeps_the_old_root_trusted() {
+pub(crate) fn an_envoy_that_rejects_a_listener_keeps_the_old_root_trusted() {
     let stage = Stage::set();
     let taken = TcpListener::bind((stage.network.host.as_str(), 0)).expect("a port");
     let port = taken.local_addr().expect("its address").port();

@@ -21,7 +21,7 @@ pub(crate) fn a_stopped_proxy_is_waited_for_and_named_until_it_goes_on() {
 }
 
 #[test]
-fn a_proxy_that_is_gone_is_waited_for_until_the_policy_says_to_ignore_it() {
+pub(crate) fn a_proxy_that_is_gone_is_waited_for_until_the_policy_says_to_ignore_it() {
     let stage = Stage::set();
     let redis = stage.network.proxy("demo", "redis");
     signal(redis.envoy_pid(), "KILL");
@@ -39,7 +39,7 @@ fn a_proxy_that_is_gone_is_waited_for_until_the_policy_says_to_ignore_it() {
 }
 
 #[test]
-fn a_proxy_that_is_gone_is_left_behind_by_an_approval_that_names_it() {
+pub(crate) fn a_proxy_that_is_gone_is_left_behind_by_an_approval_that_names_it() {
     let stage = Stage::set();
     let redis = stage.network.proxy("demo", "redis");
     signal(redis.envoy_pid(), "KILL");

@@ -1,6 +1,7 @@
 //! A root whose stored key cannot be opened does not come to sign.
 
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use super::stage::{Roots, mesh};
 use crate::support::daemon::{authorities, condition, mesh as mesh_of};
@@ -8,24 +9,29 @@ use crate::support::{Daemon, Site};
 
 /// Overwrites the key of every authority that does not sign.
 fn spoil_staged_keys(site: &Site) {
-    let path = site.state_dir().join("windlass.db");
-    let url = format!("sqlite://{}", path.display());
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().expect("a runtime");
-    let spoiled = runtime.block_on(async {
-        use sqlx::Connection as _;
-        let mut connection = sqlx::SqliteConnection::connect(&url)
-            .await
-            .expect("the store");
-        let query = "UPDATE authority SET key = x'00' WHERE document LIKE '%\"staged\"%'";
-        let done = sqlx::query(query)
-            .execute(&mut connection)
-            .await
-            .expect("a write");
-        connection.close().await.expect("an end");
-        done.rows_affected()
-    });
+    let is_staged = "document LIKE '%\"staged\"%'";
+    let spoiled = if let Some(cluster) = site.cluster() {
+        let query = format!("UPDATE authority SET key = '\\x00' WHERE {is_staged}");
+        let server = cluster.store.lock().expect("the store");
+        runtime.block_on(server.execute(&query))
+    } else {
+        let query = format!("UPDATE authority SET key = x'00' WHERE {is_staged}");
+        runtime.block_on(execute_on_sqlite(site, query))
+    };
     assert_eq!(spoiled, 2);
+}
+
+async fn execute_on_sqlite(site: &Site, query: String) -> u64 {
+    let path = site.state_dir().join("windlass.db");
+    let url = format!("sqlite://{}", path.display());
+    let connection = SqliteConnection::connect(&url).await;
+    let mut connection = connection.expect("the store");
+    let done = sqlx::query(AssertSqlSafe(query)).execute(&mut connection);
+    let done = done.await.expect("a write");
+    connection.close().await.expect("an end");
+    done.rows_affected()
 }
 
 fn commit(site: &Site, daemon: &Daemon, roots: &Roots, ca: &str, message: &str) -> Value {
@@ -40,7 +46,7 @@ fn commit(site: &Site, daemon: &Daemon, roots: &Roots, ca: &str, message: &str) 
 }
 
 #[test]
-fn a_root_whose_key_cannot_be_opened_does_not_come_to_sign() {
+pub(crate) fn a_root_whose_key_cannot_be_opened_does_not_come_to_sign() {
     let roots = Roots::new();
     let builtin = mesh("{builtin: {}}", "{}");
     let files = roots.with(&builtin);

@@ -212,6 +212,32 @@ async fn a_token_of_another_dataplane_is_denied() {
 }
 
 #[tokio::test]
+async fn a_dataplane_that_is_about_to_be_known_is_waited_for() {
+    let mut site = Site::start().await;
+    let mut control = site.control().await;
+    let token = site.token("late");
+    let (mut another, the_same) = (site.control().await, token.clone());
+    let known = tokio::spawn(async move {
+        let known = control.check_within(DEADLINE, "demo.late", &token);
+        known.await.map(drop)
+    });
+    // While that one asks, another is refused again and again.
+    for _ in 0..10 {
+        let nothing = Duration::ZERO;
+        let refused = another.check_within(nothing, "demo.late", &the_same).await;
+        assert!(
+            matches!(refused, Err(ControlError::UnknownDataplane(_))),
+            "{refused:?}"
+        );
+    }
+    assert!(!known.is_finished(), "{:?}", known.await);
+    let dataplanes = &mut site.mesh.dataplanes;
+    dataplanes.insert("late".to_owned(), "late".to_owned());
+    site.publish();
+    known.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn an_unknown_or_deleted_dataplane_is_not_found() {
     let mut site = Site::start().await;
     let mut control = site.control().await;

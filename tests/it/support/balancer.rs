@@ -4,17 +4,19 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// An address that stays while servers come and go. It ends with the value.
+/// An address that stays while servers come and go. It ends with the value, and
+/// its port is free then.
 pub(crate) struct Balancer {
     address: SocketAddr,
     servers: Arc<Mutex<Vec<Option<SocketAddr>>>>,
     stopped: Arc<AtomicBool>,
+    listens: Option<JoinHandle<()>>,
 }
 
 impl Balancer {
@@ -26,7 +28,7 @@ impl Balancer {
         let servers = Arc::new(Mutex::new(vec![None; servers]));
         let stopped = Arc::new(AtomicBool::new(false));
         let (of, is_stopped) = (Arc::clone(&servers), Arc::clone(&stopped));
-        thread::spawn(move || {
+        let listens = thread::spawn(move || {
             let turn = Arc::new(AtomicUsize::new(0));
             for client in listener.incoming() {
                 if is_stopped.load(Ordering::SeqCst) {
@@ -45,6 +47,7 @@ impl Balancer {
             address,
             servers,
             stopped,
+            listens: Some(listens),
         }
     }
 
@@ -65,6 +68,9 @@ impl Drop for Balancer {
         self.stopped.store(true, Ordering::SeqCst);
         // It waits for a connection.
         let _ = TcpStream::connect(self.address);
+        if let Some(listens) = self.listens.take() {
+            let _ = listens.join();
+        }
     }
 }
 

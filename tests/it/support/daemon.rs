@@ -196,11 +196,6 @@ impl Daemon {
     }
 
     /// The sample of `/metrics` with that name and labels, as in `name{label="value"}`.
-    pub(crate) fn metric(&self, sample: &str) -> Result<u64, String> {
-        self.reading(sample)
-    }
-
-    /// The same, where it may have a fraction.
     pub(crate) fn reading<T: FromStr>(&self, sample: &str) -> Result<T, String> {
         reading(&self.listeners, sample)
     }

@@ -220,13 +220,14 @@ impl Postgres {
         options.connect().await.expect("the administrator")
     }
 
-    /// Does that in the database `windlass` as the administrator.
-    pub(crate) async fn execute(&self, sql: &str) {
+    /// Does that in the database `windlass` as the administrator; returns how many
+    /// rows it concerned.
+    pub(crate) async fn execute(&self, sql: &str) -> u64 {
         let mut connection = self.admin("windlass").await;
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .execute(&mut connection)
-            .await
-            .expect("the statement");
+            .await;
+        done.expect("the statement").rows_affected()
     }
 }
 

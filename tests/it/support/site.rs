@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use windlass::model::{Part, ProxyEvidence};
-use windlass::store::Store as _;
+use windlass::store::postgres::PostgresStore;
 use windlass::store::sqlite::SqliteStore;
+use windlass::store::{Store, StoreError};
 
 use super::repo::{EXAMPLES, Repo};
 use super::{Cluster, Daemon, wait};
@@ -108,6 +109,16 @@ impl Site {
         path
     }
 
+    /// The store, to look at it.
+    async fn store(&self) -> Result<Box<dyn Store>, StoreError> {
+        if let Some(cluster) = &self.cluster {
+            let config = cluster.store.lock().expect("the store").config();
+            return Ok(Box::new(PostgresStore::open_for_reading(&config).await?));
+        }
+        let path = self.state_dir().join("windlass.db");
+        Ok(Box::new(SqliteStore::open_for_reading(&path).await?))
+    }
+
     /// Waits until the store has it, too, that so many proxies trust the present
     /// bundle: what is not there by the time of a crash is sent again.
     pub(crate) fn wait_until_trust_is_stored(&self, proxies: usize) {
@@ -115,8 +126,7 @@ impl Site {
         let runtime = { runtime }.enable_all().build().expect("a runtime");
         wait::until("the store to have the acknowledgements", || {
             runtime.block_on(async {
-                let path = self.state_dir().join("windlass.db");
-                let store = SqliteStore::open_for_reading(&path).await;
+                let store = self.store().await;
                 let store = store.map_err(|error| error.to_string())?;
                 let (current, evidence) = (store.load().await, store.evidence().await);
                 store.close().await;

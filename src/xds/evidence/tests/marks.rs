@@ -389,6 +389,8 @@ async fn the_store_has_what_is_decided_by() -> Result<(), StoreError> {
     let mut stream = connect(&board, dataplane("web"), at(1));
     assert_eq!(stream.on_record(), None);
     board.flush_evidence(&store).await?;
+    assert_eq!(stream.on_record(), None, "it is not welcomed yet");
+    board.record(false, &store, None).await?;
     assert_eq!(stream.on_record(), Some(store.generation().await?));
     let steps: [&dyn Fn(&mut Connection); 5] = [
         &|it| it.asks(parts([Part::Leaf]), at(2)),

@@ -254,6 +254,7 @@ impl<'a, V: Dialect> World<'a, V> {
         let stream = self.stream.as_mut().unwrap();
         if stream.connection().on_record().is_none() {
             self.flush();
+            self.stream.as_mut().unwrap().on_record();
         }
         let stream = self.stream.as_mut().unwrap();
         match stream.next(at(4)) {

@@ -72,6 +72,13 @@ impl Default for Distrusted {
 }
 
 impl Distrusted {
+    /// Of one it is known now that it is to be believed.
+    pub(in crate::xds::session) fn lift(&mut self, name: &str) {
+        if let Self::Names(names) = self {
+            names.remove(name);
+        }
+    }
+
     pub(in crate::xds::session) fn holds(&self, name: &str) -> bool {
         match self {
             Self::Names(names) => names.contains(name),

@@ -112,6 +112,30 @@ fn of_what_it_rejected_last_the_proxy_is_not_believed_to_hold_an_older_version()
 }
 
 #[test]
+fn what_is_in_doubt_no_longer_when_it_is_confirmed_is_not_sent() {
+    let distrusted = BTreeSet::from([MESH_CA.to_owned()]);
+    let snapshot = secrets("ca1", "id1");
+    let mut session = Session::<Sotw>::new(distrusted.clone());
+    let request = reconnect(&version_after_both());
+    session.on_request(ResourceType::Secret, &request);
+    session.believe(MESH_CA);
+    let mut talk = Talk::new(session, snapshot.clone());
+    assert_eq!(talk.events(), ["holds ca1", "holds id1"]);
+
+    let mut first = delta_subscribe(BOTH);
+    for resource in snapshot.of(ResourceType::Secret) {
+        let version = resource.version.to_string();
+        let versions = &mut first.initial_resource_versions;
+        versions.insert(resource.name.to_string(), version);
+    }
+    let mut session = Session::<Delta>::new(distrusted);
+    session.on_request(ResourceType::Secret, &first);
+    session.believe(MESH_CA);
+    let mut talk = Talk::new(session, snapshot);
+    assert_eq!(talk.events(), ["holds ca1", "holds id1"]);
+}
+
+#[test]
 fn what_is_held_is_confirmed_when_it_comes_into_being() {
     let version = version_after_both();
     let mut talk = sotw("", "");

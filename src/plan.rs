@@ -34,6 +34,7 @@ pub use baseline::baseline;
 pub use call::{Call, CallRefused, plan_call};
 pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
 pub use describe::{Summary, gate_in_words};
+pub use expiry::{HINT as ROOT_TOO_SHORT_HINT, too_short};
 pub use outlook::{Outlook, Reissue, Window};
 
 /// What a revision would do to a store.

@@ -302,7 +302,7 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
         ),
         Blocked::RootTooShort { .. } => (
             codes::ROOT_TOO_SHORT,
-            "provide a root that lives longer; years are usual",
+            super::expiry::HINT,
         ),
         Blocked::AmbiguousCa { .. } => (
             manifest::codes::AMBIGUOUS_PROVIDED_CA,

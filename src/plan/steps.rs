@@ -67,10 +67,8 @@ pub(super) fn plan(
     if forbids && changes_ca(current, before.as_ref(), &goal) && !goes_back {
         return Err(Blocked::CaChangeForbidden);
     }
-    let is_secured = current.progress.posture.has_identities();
-    let signs = Situation::of(current).active().filter(|_| is_secured);
     let (issuing, now) = (given.issuing, given.now);
-    expiry::judge(&plan.mesh, before.as_ref(), signs, &goal, issuing, now)?;
+    expiry::judge(current, before.as_ref(), &goal, issuing, now)?;
     let naming = Naming {
         after: &after,
         before: before.as_ref(),

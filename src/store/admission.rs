@@ -261,7 +261,10 @@ impl<'a> Draft<'a, '_> {
             .map_err(|illegal| Refusal::IllegalMove { id, illegal })?;
         match to {
             AuthorityState::Prepared => self.make(Move::Prepare(key))?,
-            AuthorityState::Active => self.make(Move::Activate(key))?,
+            AuthorityState::Active => {
+                self.can_sign(id)?;
+                self.make(Move::Activate(key))?;
+            }
             AuthorityState::Retiring { .. } => self.make(Move::Retire(key))?,
             AuthorityState::Staged => self.withdraw(id, key)?,
             AuthorityState::Revoked { .. } => {
@@ -276,6 +279,21 @@ impl<'a> Draft<'a, '_> {
             authority.state = state;
         }
         Ok(())
+    }
+
+    /// No authority comes to sign that is not valid: no leaf could be issued.
+    fn can_sign(&self, id: AuthorityId) -> Result<(), Refusal> {
+        let authority = self.next.authorities.get(&id);
+        match authority.filter(|it| !it.is_valid(self.now)) {
+            None => Ok(()),
+            Some(it) => Err(Refusal::OutsideValidity {
+                id,
+                origin: it.origin.clone(),
+                from: it.not_before,
+                until: it.not_after,
+                now: self.now,
+            }),
+        }
     }
 
     fn withdraw(&mut self, id: AuthorityId, key: Key) -> Result<(), Refusal> {

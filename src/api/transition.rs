@@ -115,7 +115,8 @@ pub struct LeavesStatus {
 pub struct AwaitedStatus {
     /// Its dataplane.
     pub dataplane: ResourceName,
-    /// `silent`, `queued`, `unissued`, `rejected`, `neverAsked`, `away` or `draining`.
+    /// `silent`, `queued`, `unissued`, `rejected`, `neverAsked`, `away`,
+    /// `draining` or `holding`.
     pub reason: String,
     /// What it has yet to acknowledge, where that is why.
     pub part: Option<Part>,
@@ -347,7 +348,7 @@ impl AwaitedStatus {
         let part = match &awaited.why {
             Why::Silent(part) | Why::NeverAsked(part) | Why::Rejected { part, .. } => Some(*part),
             Why::Queued | Why::Unissued { .. } => Some(Part::Leaf),
-            Why::Away | Why::Draining => None,
+            Why::Away | Why::Draining | Why::Holding => None,
         };
         Self {
             dataplane: awaited.dataplane.name.clone(),

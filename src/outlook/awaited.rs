@@ -48,6 +48,8 @@ pub enum Why {
     Away,
     /// Connections that it accepted before are yet to end.
     Draining,
+    /// It holds a leaf of an authority that is to be dropped.
+    Holding,
 }
 
 impl Scene<'_> {
@@ -73,6 +75,7 @@ impl Scene<'_> {
                 let since = known.map_or(connected, |known| known.at);
                 (Why::Draining, since, Some(until))
             }
+            Reason::Holding { until } => (Why::Holding, connected, until),
         };
         Some(AwaitedProxy {
             dataplane: awaited.dataplane,
@@ -105,6 +108,7 @@ impl Why {
             Self::NeverAsked(_) => "neverAsked",
             Self::Away => "away",
             Self::Draining => "draining",
+            Self::Holding => "holding",
         }
     }
 }
@@ -128,6 +132,7 @@ impl fmt::Display for Why {
             }
             Self::Away => f.write_str("not connected, and may hold a certificate"),
             Self::Draining => f.write_str("earlier connections are yet to end"),
+            Self::Holding => f.write_str("holds a leaf of the authority that is to be dropped"),
         }
     }
 }
@@ -151,6 +156,9 @@ impl AwaitedProxy {
             ),
             Why::NeverAsked(_) => format!(
                 "its configuration does not validate peers: its TLS contexts have to take `mesh_ca` over SDS; {approve}"
+            ),
+            Why::Holding => format!(
+                "start it again: it is given another leaf when it comes back; {approve}"
             ),
             Why::Away => format!(
                 "start it, or delete its Dataplane if it does not come back, or set \

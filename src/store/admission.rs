@@ -10,7 +10,7 @@ use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
-    MeshState, Part, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource,
+    MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource,
     Strategy, Timestamp, Transition,
 };
 use crate::transition::{Key, Move, Situation, Witness};
@@ -308,17 +308,8 @@ impl<'a> Draft<'a, '_> {
             return Ok(());
         }
         let witness = self.witness();
-        let proxies = self.evidence.values();
-        let dataplanes: Vec<DataplaneId> = proxies
-            .filter(|proxy| proxy.leaf_issuer == Some(id))
-            .filter(|proxy| proxy.leaf_not_after.is_none_or(|end| end > self.now))
-            // Who is here and does not ask for leaves has dropped the one that it had.
-            .filter(|proxy| proxy.connected_since.is_none() || proxy.asks.contains(&Part::Leaf))
-            .filter(|proxy| !witness.is_passed_over(proxy))
-            .map(|proxy| &proxy.dataplane)
-            .filter(|it| it.mesh == self.next.name && self.next.dataplane(&it.name).is_some())
-            .cloned()
-            .collect();
+        let holders = witness.holders(id);
+        let dataplanes: Vec<DataplaneId> = holders.map(|it| it.dataplane.clone()).collect();
         if dataplanes.is_empty() {
             return Ok(());
         }

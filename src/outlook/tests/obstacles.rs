@@ -88,3 +88,46 @@ fn who_is_given_no_leaf_since_the_authority_has_ended_is_told_so() {
     assert!(ended.awaited[0].hint().unwrap().contains("go back"));
     assert_eq!(ended.eta, None);
 }
+
+#[test]
+fn who_holds_a_leaf_of_the_authority_that_is_to_be_dropped_is_named_and_stalls() {
+    let mesh = rolling(Phase::Retire, &["gone", "holds", "one"]);
+    let old = mesh.authorities.values().find(|it| it.state.name() == "retiring");
+    let old = old.unwrap().id;
+    // All have acknowledged everything, and all drains are over.
+    let mut all = ["gone", "holds", "one"].map(proxy);
+    for proxy in &mut all {
+        for part in Part::ALL {
+            acknowledges(proxy, part, 2, 100);
+        }
+    }
+    let due = |all: &[ProxyEvidence]| {
+        let all = evidence(all.to_vec());
+        plan::advance(&mesh, given(&all, 200)).unwrap().due
+    };
+    assert!(due(&all) > 0);
+    all[1].leaf_issuer = Some(old);
+    assert_eq!(due(&all), 0, "the store would refuse it");
+    // One that is away and holds one is waited for until it ends.
+    all[0].leaf_issuer = Some(old);
+    (all[0].connected_since, all[0].left) = (None, Some(at(150)));
+    let known = evidence(all.to_vec());
+    let waits = look(&mesh, &known, 200).waiting.unwrap();
+    assert_eq!(waits.gate, Gate::DRAINED);
+    let found: Vec<_> = waits.awaited.iter().map(|it| it.dataplane.name.as_str()).collect();
+    assert_eq!(found, ["gone", "holds"]);
+    assert!(waits.awaited.iter().all(|it| it.why == Why::Holding && it.hint().is_some()));
+    assert_eq!(waits.eta, Some(at(5000)), "the leaves end then");
+    assert_eq!(look(&mesh, &known, 300).stalled_since(), None);
+    assert_eq!(look(&mesh, &known, 401).stalled_since(), Some(at(401)));
+    // What it says of who was approved is that nobody waits for them.
+    let mut approved = mesh.clone();
+    let transition = approved.progress.transition.as_mut().unwrap();
+    transition.approved = ["gone", "holds"].map(|it| it.parse().unwrap()).into();
+    assert_eq!(look(&approved, &known, 200).waiting, None);
+    // In plaintext nobody needs it.
+    let mut plain = mesh.clone();
+    plain.progress.posture = Posture::Plaintext;
+    let due = plan::advance(&plain, given(&known, 200)).unwrap().due;
+    assert!(due > 0);
+}

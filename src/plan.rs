@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, DataplaneId, DesiredResource, Diagnostic, Evidence,
-    Generation, HumanDuration, MeshName, Phase, Posture, ResourceKey, ResourceName, Revision,
+    Generation, HumanDuration, Marks, MeshName, Phase, Posture, ResourceKey, ResourceName, Revision,
     Rules, ServiceMatch, StoredResource, Timestamp, Transition,
 };
 use crate::transition::{Gate, Waiting};
@@ -68,6 +68,8 @@ pub struct MeshPlan {
     /// How many of them are done now, in one write. The others follow when
     /// what they wait for has come.
     pub due: usize,
+    /// The gates that have opened for those, in order.
+    pub opened: Vec<Opened>,
     /// What the mesh notes of its transition with that write.
     pub progress: Noted,
     /// What the step after those that are due waits for.
@@ -109,6 +111,17 @@ pub struct Step {
     pub held: Option<Phase>,
     /// What it may cost.
     pub risk: Risk,
+}
+
+/// A gate that has opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// What it asks for.
+    pub gate: Gate,
+    /// The marks at which it does.
+    pub marks: Marks,
+    /// The phase that begins.
+    pub phase: Phase,
 }
 
 /// What a mesh notes of its transition.

@@ -183,6 +183,7 @@ impl MeshPlan {
             changes: Vec::new(),
             steps: Vec::new(),
             due: 0,
+            opened: Vec::new(),
             progress: Noted {
                 rules: current.progress.rules.clone(),
                 transition: current.progress.transition.clone(),

@@ -131,3 +131,42 @@ fn who_holds_a_leaf_of_the_authority_that_is_to_be_dropped_is_named_and_stalls()
     let due = plan::advance(&plain, given(&known, 200)).unwrap().due;
     assert!(due > 0);
 }
+
+#[test]
+fn every_gate_is_recorded_that_someone_was_passed_over_for() {
+    let mut mesh = rolling(Phase::Propagate, &["approved", "ignored"]);
+    mesh.progress.rules.offline = Offline::Ignore;
+    let transition = mesh.progress.transition.as_mut().unwrap();
+    transition.approved = ["approved".parse().unwrap()].into();
+    let mut all = ["approved", "ignored"].map(proxy);
+    for proxy in &mut all {
+        (proxy.connected_since, proxy.left) = (None, Some(at(20)));
+    }
+    // Nobody is waited for: all that is left is done in one write.
+    let told = |all: &[ProxyEvidence]| told(&mesh, &evidence(all.to_vec()), 120);
+    let found = told(&all);
+    assert!(found.ended.is_some());
+    let gates: Vec<_> = (found.gates.iter())
+        .map(|it| (it.phase, it.without, it.since))
+        .collect();
+    let expected = [
+        (Phase::Activate, 2, at(100)),
+        (Phase::Retire, 2, at(120)),
+        (Phase::Retire, 2, at(120)),
+        (Phase::Done, 2, at(120)),
+    ];
+    assert_eq!(gates, expected);
+    let names = |gate: &crate::model::PassedGate| -> Vec<String> {
+        let all = gate.passed_over.iter();
+        all.map(|it| it.dataplane.to_string()).collect()
+    };
+    for gate in &found.gates {
+        assert_eq!(names(gate), ["approved", "ignored"]);
+    }
+    // Where nobody was, only the gate is told of that stood.
+    for proxy in &mut all {
+        (proxy.leaf_not_after, proxy.acknowledged) = (None, [].into());
+    }
+    let gates: Vec<_> = told(&all).gates.iter().map(|it| it.phase).collect();
+    assert_eq!(gates, [Phase::Activate]);
+}

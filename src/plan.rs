@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, DataplaneId, DesiredResource, Diagnostic, Evidence,
-    Generation, HumanDuration, Marks, MeshName, Phase, Posture, ResourceKey, ResourceName, Revision,
-    Rules, ServiceMatch, StoredResource, Timestamp, Transition,
+    Generation, HumanDuration, Marks, MeshName, Phase, Posture, ResourceKey, ResourceName,
+    Revision, Rules, ServiceMatch, StoredResource, Timestamp, Transition,
 };
 use crate::transition::{Gate, Waiting};
 

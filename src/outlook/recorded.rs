@@ -1,9 +1,7 @@
 //! What the audit history is told of a write.
 
 use super::plaintext;
-use crate::model::{
-    EndedTransition, Evidence, HumanDuration, MeshState, PassedGate, Timestamp,
-};
+use crate::model::{EndedTransition, Evidence, HumanDuration, MeshState, PassedGate, Timestamp};
 use crate::plan::{MeshPlan, Opened};
 use crate::transition::{Witness, passed};
 
@@ -53,8 +51,5 @@ pub fn recorded(
         let passed = passed(gate, &marks, phase, now, &witness);
         gates.extend((passed.without > 0).then_some(passed));
     }
-    Recorded {
-        gates,
-        ended,
-    }
+    Recorded { gates, ended }
 }

@@ -301,10 +301,7 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
              or set `mtls.enabled: false` in one commit, change `mtls.ca` in the next, and set \
              `mtls.enabled: true` again in the one after",
         ),
-        Blocked::RootTooShort { .. } => (
-            codes::ROOT_TOO_SHORT,
-            super::expiry::HINT,
-        ),
+        Blocked::RootTooShort { .. } => (codes::ROOT_TOO_SHORT, super::expiry::HINT),
         Blocked::AmbiguousCa { .. } => (
             manifest::codes::AMBIGUOUS_PROVIDED_CA,
             "write `provided: {name: …}`, or delete the others with \

@@ -10,8 +10,8 @@ use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence, Kind,
-    MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource,
-    Strategy, Timestamp, Transition,
+    MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey, StoredResource, Strategy,
+    Timestamp, Transition,
 };
 use crate::transition::{Key, Move, Situation, Witness};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Key, Move};
 use crate::model::{
-    AuthorityId, DataplaneId, Evidence, Marks, MeshState, Offline, Part, ProxyEvidence, ResourceName, Role,
-    Rules, Timestamp,
+    AuthorityId, DataplaneId, Evidence, Marks, MeshState, Offline, Part, ProxyEvidence,
+    ResourceName, Role, Rules, Timestamp,
 };
 
 /// How long Envoy keeps the connections of a replaced filter chain by itself

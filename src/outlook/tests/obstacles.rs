@@ -50,7 +50,10 @@ fn a_root_that_came_to_live_too_short_is_told_with_the_way_out_and_stalls() {
     let mesh = to_root(Phase::Propagate, ends, &["one"]);
     let silent = evidence([proxy("one")]);
     let in_time = look(&mesh, &silent, 150);
-    assert_eq!((in_time.blocked.as_ref(), in_time.awaited().len()), (None, 1));
+    assert_eq!(
+        (in_time.blocked.as_ref(), in_time.awaited().len()),
+        (None, 1)
+    );
     let mut one = proxy("one");
     acknowledges(&mut one, Part::Bundle, 2, 151);
     for all in [silent, evidence([one])] {
@@ -92,7 +95,10 @@ fn who_is_given_no_leaf_since_the_authority_has_ended_is_told_so() {
 #[test]
 fn who_holds_a_leaf_of_the_authority_that_is_to_be_dropped_is_named_and_stalls() {
     let mesh = rolling(Phase::Retire, &["gone", "holds", "one"]);
-    let old = mesh.authorities.values().find(|it| it.state.name() == "retiring");
+    let old = mesh
+        .authorities
+        .values()
+        .find(|it| it.state.name() == "retiring");
     let old = old.unwrap().id;
     // All have acknowledged everything, and all drains are over.
     let mut all = ["gone", "holds", "one"].map(proxy);
@@ -114,9 +120,18 @@ fn who_holds_a_leaf_of_the_authority_that_is_to_be_dropped_is_named_and_stalls()
     let known = evidence(all.to_vec());
     let waits = look(&mesh, &known, 200).waiting.unwrap();
     assert_eq!(waits.gate, Gate::DRAINED);
-    let found: Vec<_> = waits.awaited.iter().map(|it| it.dataplane.name.as_str()).collect();
+    let found: Vec<_> = waits
+        .awaited
+        .iter()
+        .map(|it| it.dataplane.name.as_str())
+        .collect();
     assert_eq!(found, ["gone", "holds"]);
-    assert!(waits.awaited.iter().all(|it| it.why == Why::Holding && it.hint().is_some()));
+    assert!(
+        waits
+            .awaited
+            .iter()
+            .all(|it| it.why == Why::Holding && it.hint().is_some())
+    );
     assert_eq!(waits.eta, Some(at(5000)), "the leaves end then");
     assert_eq!(look(&mesh, &known, 300).stalled_since(), None);
     assert_eq!(look(&mesh, &known, 401).stalled_since(), Some(at(401)));

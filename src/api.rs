@@ -51,7 +51,8 @@ pub use resources::Items;
 pub use snapshot::StateDocument;
 pub use status::{AuthorityStatus, DataplanesStatus, MeshStatus, MtlsStatus, SourceStatus, Status};
 pub use transition::{
-    Approval, AwaitedStatus, GateStatus, LeavesStatus, RemainingStep, TransitionStatus,
+    Approval, AwaitedStatus, BlockedStatus, GateStatus, LeavesStatus, RemainingStep,
+    TransitionStatus,
 };
 pub use writer::{Adoption, Judgement, Writer, WriterParts};
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 pub use awaited::{AwaitedProxy, Why};
+pub use blocked::Obstacle;
 pub use recorded::{Recorded, recorded};
 
 use crate::ca::Issuing;
@@ -15,6 +16,7 @@ use crate::plan::{self, Circumstances, Risk};
 use crate::transition::{Gate, Goal, Situation, Waiting, Witness, course};
 
 mod awaited;
+mod blocked;
 mod recorded;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,8 @@ pub struct Outlook {
     pub strategy: Strategy,
     /// What it waits for; `None` while it goes on.
     pub waiting: Option<Waits>,
+    /// Why it does not go on, whatever it waits for.
+    pub blocked: Option<Obstacle>,
     /// How long inbounds have accepted plaintext that require mTLS before and
     /// after; `None` where they never did.
     pub plaintext: Option<Duration>,
@@ -115,6 +119,7 @@ impl Outlook {
             rules: rules.clone(),
             strategy,
             waiting,
+            blocked: Obstacle::of(mesh, &transition, given),
             plaintext,
             transition,
         }
@@ -123,7 +128,9 @@ impl Outlook {
     /// Since when it stands still though someone should act.
     #[must_use]
     pub fn stalled_since(&self) -> Option<Timestamp> {
-        self.waiting.as_ref()?.stalled_since
+        let blocked = self.blocked.as_ref().map(|it| it.since);
+        let waits = self.waiting.as_ref().and_then(|it| it.stalled_since);
+        [blocked, waits].into_iter().flatten().min()
     }
 
     /// Whether someone said to stop here, by `hold`.
@@ -190,7 +197,9 @@ impl Scene<'_> {
         let awaited: Vec<_> = awaited.filter_map(|it| self.awaited(it)).collect();
         let runs = |it: &AwaitedProxy| matches!(it.why, Why::Draining);
         let is_stalled = !waiting.held && stalls <= now && !awaited.iter().all(runs);
-        let reissued = leaves.map(|leaves| now + pace(leaves));
+        // Whoever takes longer is kept by something else.
+        let in_time = leaves.filter(|_| now <= self.since + all);
+        let reissued = in_time.map(|leaves| now + pace(leaves));
         let eta = awaited.iter().map(|it| match it.why {
             Why::Queued | Why::Silent(Part::Leaf) if !is_stalled => reissued,
             _ => it.until,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::ca::{CertificateInfo, Issuing};
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, DataplaneId, DesiredResource, Diagnostic, Evidence,
-    Generation, HumanDuration, MeshName, Phase, Posture, ResourceKey, ResourceName, Revision,
-    Rules, ServiceMatch, StoredResource, Timestamp, Transition,
+    Generation, HumanDuration, Marks, MeshName, Phase, Posture, ResourceKey, ResourceName,
+    Revision, Rules, ServiceMatch, StoredResource, Timestamp, Transition,
 };
 use crate::transition::{Gate, Waiting};
 
@@ -34,6 +34,7 @@ pub use baseline::baseline;
 pub use call::{Call, CallRefused, plan_call};
 pub use compute::{CA_CHANGE_FORBIDDEN, plan, plan_within};
 pub use describe::{Summary, gate_in_words};
+pub use expiry::{HINT as ROOT_TOO_SHORT_HINT, too_short};
 pub use outlook::{Outlook, Reissue, Window};
 
 /// What a revision would do to a store.
@@ -67,6 +68,8 @@ pub struct MeshPlan {
     /// How many of them are done now, in one write. The others follow when
     /// what they wait for has come.
     pub due: usize,
+    /// The gates that have opened for those, in order.
+    pub opened: Vec<Opened>,
     /// What the mesh notes of its transition with that write.
     pub progress: Noted,
     /// What the step after those that are due waits for.
@@ -108,6 +111,17 @@ pub struct Step {
     pub held: Option<Phase>,
     /// What it may cost.
     pub risk: Risk,
+}
+
+/// A gate that has opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// What it asks for.
+    pub gate: Gate,
+    /// The marks at which it does.
+    pub marks: Marks,
+    /// The phase that begins.
+    pub phase: Phase,
 }
 
 /// What a mesh notes of its transition.

@@ -134,7 +134,7 @@ pub async fn serve(
         rng,
         metrics.reissues_waiting.clone(),
     ));
-    let index = Arc::new(Index::new(state.clone(), leaves.clone()));
+    let index = Arc::new(Index::new(state.clone(), leaves.clone(), evidence.clone()));
     let xds = Xds(Arc::new(Shared {
         index: index.clone(),
         tokens: tokens.clone(),

@@ -21,7 +21,7 @@ use crate::model::{
     DataplaneId, HumanDuration, MeshName, MeshState, Part, Phase, ResourceName, Revision, Strategy,
     Timestamp,
 };
-use crate::outlook::{self, AwaitedProxy, Outlook, Waits, Why};
+use crate::outlook::{self, AwaitedProxy, Obstacle, Outlook, Waits, Why};
 use crate::plan::{self, Circumstances, Risk};
 
 const APPROVE: &str = "Could not approve";
@@ -59,6 +59,8 @@ pub struct TransitionStatus {
     pub revision: Option<Revision>,
     /// What it waits for; absent while it goes on.
     pub gate: Option<GateStatus>,
+    /// Why it does not go on, whatever it waits for.
+    pub blocked: Option<BlockedStatus>,
     /// Why it waits for each of `awaiting`, in the same order.
     pub awaited: Vec<AwaitedStatus>,
     /// The dataplanes that it goes on without because someone said so.
@@ -68,6 +70,17 @@ pub struct TransitionStatus {
     pub plaintext: Option<HumanDuration>,
     /// The steps to the end.
     pub steps: Vec<RemainingStep>,
+}
+
+/// Why a transition does not go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedStatus {
+    /// The reason in one word, as in a condition.
+    pub reason: String,
+    /// The reason in words.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
 }
 
 /// What a transition waits for.
@@ -102,7 +115,8 @@ pub struct LeavesStatus {
 pub struct AwaitedStatus {
     /// Its dataplane.
     pub dataplane: ResourceName,
-    /// `silent`, `queued`, `rejected`, `neverAsked`, `away` or `draining`.
+    /// `silent`, `queued`, `unissued`, `rejected`, `neverAsked`, `away`,
+    /// `draining` or `holding`.
     pub reason: String,
     /// What it has yet to acknowledge, where that is why.
     pub part: Option<Part>,
@@ -282,6 +296,7 @@ impl TransitionStatus {
             stalled_since: outlook.stalled_since(),
             held: outlook.is_held(),
             gate: (outlook.waiting.as_ref()).map(|it| GateStatus::of(it, outlook.rules.hold)),
+            blocked: outlook.blocked.as_ref().map(BlockedStatus::of),
             awaited: awaited.iter().map(AwaitedStatus::of).collect(),
             approved: ids(&mut outlook.transition.approved.iter()),
             plaintext: outlook.plaintext.map(HumanDuration),
@@ -299,6 +314,16 @@ impl TransitionStatus {
             started: outlook.transition.started,
             revision: outlook.transition.revision,
         })
+    }
+}
+
+impl BlockedStatus {
+    fn of(obstacle: &Obstacle) -> Self {
+        Self {
+            reason: obstacle.why.reason().to_owned(),
+            message: obstacle.to_string(),
+            hint: obstacle.hint().to_owned(),
+        }
     }
 }
 
@@ -322,8 +347,8 @@ impl AwaitedStatus {
     fn of(awaited: &AwaitedProxy) -> Self {
         let part = match &awaited.why {
             Why::Silent(part) | Why::NeverAsked(part) | Why::Rejected { part, .. } => Some(*part),
-            Why::Queued => Some(Part::Leaf),
-            Why::Away | Why::Draining => None,
+            Why::Queued | Why::Unissued { .. } => Some(Part::Leaf),
+            Why::Away | Why::Draining | Why::Holding => None,
         };
         Self {
             dataplane: awaited.dataplane.name.clone(),

@@ -137,6 +137,7 @@ fn row(it: &OfMesh<'_>, now: Timestamp) -> [String; 7] {
 /// The state in a word.
 fn state(transition: &TransitionStatus) -> &'static str {
     match transition {
+        _ if transition.blocked.is_some() => "blocked",
         _ if transition.held => "held",
         _ if transition.stalled => "stalled",
         _ if transition.gate.is_some() => "waiting",

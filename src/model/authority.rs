@@ -80,6 +80,14 @@ pub enum AuthorityState {
     },
 }
 
+impl Authority {
+    /// Whether it can sign at that time.
+    #[must_use]
+    pub fn is_valid(&self, at: Timestamp) -> bool {
+        self.not_before <= at && at < self.not_after
+    }
+}
+
 /// A move between states that is not legal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an authority that is {from} cannot become {to}")]

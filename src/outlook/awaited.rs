@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Scene;
-use crate::model::{DataplaneId, Part, Timestamp};
+use crate::model::{AuthorityOrigin, DataplaneId, Part, Timestamp};
 use crate::transition::{Awaited, Reason};
 
 /// A proxy that a gate waits for.
@@ -26,6 +26,15 @@ pub enum Why {
     Silent(Part),
     /// It is not given its new leaf yet: leaves are reissued one after the other.
     Queued,
+    /// It is given no new leaf: the authority that is to sign it is not valid.
+    Unissued {
+        /// Which authority.
+        by: AuthorityOrigin,
+        /// From when on it is valid.
+        from: Timestamp,
+        /// Until when.
+        until: Timestamp,
+    },
     /// It rejected what it was sent.
     Rejected {
         /// What.
@@ -39,6 +48,8 @@ pub enum Why {
     Away,
     /// Connections that it accepted before are yet to end.
     Draining,
+    /// It holds a leaf of an authority that is to be dropped.
+    Holding,
 }
 
 impl Scene<'_> {
@@ -49,7 +60,7 @@ impl Scene<'_> {
         let connected = proxy.connected_since.unwrap_or(self.since).max(self.since);
         let (why, since, until) = match awaited.reason {
             Reason::Unacknowledged(Part::Leaf) if proxy.offered.leaf < self.marks.leaf => {
-                (Why::Queued, connected, None)
+                (self.unissued().unwrap_or(Why::Queued), connected, None)
             }
             Reason::Unacknowledged(part) => (Why::Silent(part), connected, None),
             Reason::Rejected { part, message } => {
@@ -64,12 +75,23 @@ impl Scene<'_> {
                 let since = known.map_or(connected, |known| known.at);
                 (Why::Draining, since, Some(until))
             }
+            Reason::Holding { until } => (Why::Holding, connected, until),
         };
         Some(AwaitedProxy {
             dataplane: awaited.dataplane,
             why,
             since,
             until,
+        })
+    }
+
+    /// Why nobody is given a new leaf; `None` where the authority that signs is valid.
+    fn unissued(&self) -> Option<Why> {
+        let signs = self.witness.mesh.active_authority()?;
+        (!signs.is_valid(self.witness.now)).then(|| Why::Unissued {
+            by: signs.origin.clone(),
+            from: signs.not_before,
+            until: signs.not_after,
         })
     }
 }
@@ -81,10 +103,12 @@ impl Why {
         match self {
             Self::Silent(_) => "silent",
             Self::Queued => "queued",
+            Self::Unissued { .. } => "unissued",
             Self::Rejected { .. } => "rejected",
             Self::NeverAsked(_) => "neverAsked",
             Self::Away => "away",
             Self::Draining => "draining",
+            Self::Holding => "holding",
         }
     }
 }
@@ -96,6 +120,10 @@ impl fmt::Display for Why {
                 write!(f, "connected, and has not acknowledged {}", part.in_words())
             }
             Self::Queued => f.write_str("its new leaf is not issued yet"),
+            Self::Unissued { by, from, until } => write!(
+                f,
+                "its new leaf cannot be issued: the {by} is valid from {from} until {until} only"
+            ),
             Self::Rejected { part, message } => {
                 write!(f, "rejected {}: {message}", part.in_words())
             }
@@ -104,6 +132,7 @@ impl fmt::Display for Why {
             }
             Self::Away => f.write_str("not connected, and may hold a certificate"),
             Self::Draining => f.write_str("earlier connections are yet to end"),
+            Self::Holding => f.write_str("holds a leaf of the authority that is to be dropped"),
         }
     }
 }
@@ -117,6 +146,7 @@ impl AwaitedProxy {
             format!("`windlass transition approve {mesh} --dataplane {name}` goes on without it");
         Some(match &self.why {
             Why::Queued | Why::Draining => return None,
+            Why::Unissued { .. } => "another authority has to sign: provide a root that is valid, or go back to the one before".to_owned(),
             Why::Silent(_) => format!(
                 "it may hang: look at its log and whether its admin server answers, or start it again; {approve}"
             ),
@@ -126,6 +156,9 @@ impl AwaitedProxy {
             ),
             Why::NeverAsked(_) => format!(
                 "its configuration does not validate peers: its TLS contexts have to take `mesh_ca` over SDS; {approve}"
+            ),
+            Why::Holding => format!(
+                "start it again: it is given another leaf when it comes back; {approve}"
             ),
             Why::Away => format!(
                 "start it, or delete its Dataplane if it does not come back, or set \

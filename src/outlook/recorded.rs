@@ -1,11 +1,9 @@
 //! What the audit history is told of a write.
 
 use super::plaintext;
-use crate::model::{
-    EndedTransition, Evidence, HumanDuration, MeshState, PassedGate, Phase, Timestamp,
-};
-use crate::plan::{Action, MeshPlan, Step};
-use crate::transition::{Gate, Witness, passed};
+use crate::model::{EndedTransition, Evidence, HumanDuration, MeshState, PassedGate, Timestamp};
+use crate::plan::{MeshPlan, Opened};
+use crate::transition::{Witness, passed};
 
 /// What a write proves and ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,42 +39,17 @@ pub fn recorded(
         took: HumanDuration(now.since(transition.started)),
         plaintext: plaintext(transition, &witness).map(HumanDuration),
     });
-    let gate = first_gate(&plan.steps[..plan.due]).map(|gate| {
-        let noted = plan.progress.transition.as_ref();
-        let phase = noted.map_or(Phase::Done, |it| it.phase);
-        let since = running.map_or(now, |it| it.since);
-        passed(gate, &current.progress.marks, phase, since, &witness)
-    });
-    Recorded {
-        gates: gate.into_iter().collect(),
-        ended,
-    }
-}
-
-/// The gate that opened for these steps. One behind a step that changes what
-/// proxies are told is passed where nobody has to acknowledge anything.
-fn first_gate(due: &[Step]) -> Option<Gate> {
-    for step in due {
-        if step.waits_for.is_some() {
-            return step.waits_for;
+    let since = running.map_or(now, |it| it.since);
+    let mut gates = Vec::new();
+    for opened in &plan.opened {
+        let Opened { gate, marks, phase } = *opened;
+        if marks == current.progress.marks {
+            gates.push(passed(gate, &marks, phase, since, &witness));
+            continue;
         }
-        if step.action.tells_proxies() {
-            return None;
-        }
+        // Nobody was told yet what it asks for: it opened since nobody is waited for.
+        let passed = passed(gate, &marks, phase, now, &witness);
+        gates.extend((passed.without > 0).then_some(passed));
     }
-    None
-}
-
-impl Action {
-    /// Whether what proxies are told changes with it.
-    fn tells_proxies(&self) -> bool {
-        matches!(
-            self,
-            Self::PrepareAuthority(_)
-                | Self::WithdrawAuthority(_)
-                | Self::ActivateAuthority { .. }
-                | Self::DrainConnections
-                | Self::Secure { .. }
-        )
-    }
+    Recorded { gates, ended }
 }

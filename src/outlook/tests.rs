@@ -1,3 +1,5 @@
+mod obstacles;
+
 use std::sync::Arc;
 
 use super::*;

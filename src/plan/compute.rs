@@ -183,6 +183,7 @@ impl MeshPlan {
             changes: Vec::new(),
             steps: Vec::new(),
             due: 0,
+            opened: Vec::new(),
             progress: Noted {
                 rules: current.progress.rules.clone(),
                 transition: current.progress.transition.clone(),
@@ -300,10 +301,7 @@ fn diagnostic(blocked: &Blocked) -> Option<Diagnostic> {
              or set `mtls.enabled: false` in one commit, change `mtls.ca` in the next, and set \
              `mtls.enabled: true` again in the one after",
         ),
-        Blocked::RootTooShort { .. } => (
-            codes::ROOT_TOO_SHORT,
-            "provide a root that lives longer; years are usual",
-        ),
+        Blocked::RootTooShort { .. } => (codes::ROOT_TOO_SHORT, super::expiry::HINT),
         Blocked::AmbiguousCa { .. } => (
             manifest::codes::AMBIGUOUS_PROVIDED_CA,
             "write `provided: {name: …}`, or delete the others with \

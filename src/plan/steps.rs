@@ -11,7 +11,9 @@ use std::borrow::Cow;
 
 use self::naming::Naming;
 use self::writes::{changes_mesh, deletes_mesh};
-use super::{Action, Blocked, Circumstances, MeshPlan, Noted, Outlook, Risk, Step, Window, expiry};
+use super::{
+    Action, Blocked, Circumstances, MeshPlan, Noted, Opened, Outlook, Risk, Step, Window, expiry,
+};
 use crate::model::{MeshState, Posture, ResourceKey, Revision, Rules, Strategy};
 use crate::transition::{Goal, Move, Situation, Stage, Standing, Witness, course};
 
@@ -67,10 +69,8 @@ pub(super) fn plan(
     if forbids && changes_ca(current, before.as_ref(), &goal) && !goes_back {
         return Err(Blocked::CaChangeForbidden);
     }
-    let is_secured = current.progress.posture.has_identities();
-    let signs = Situation::of(current).active().filter(|_| is_secured);
     let (issuing, now) = (given.issuing, given.now);
-    expiry::judge(&plan.mesh, before.as_ref(), signs, &goal, issuing, now)?;
+    expiry::judge(current, before.as_ref(), &goal, issuing, now)?;
     let naming = Naming {
         after: &after,
         before: before.as_ref(),
@@ -191,6 +191,14 @@ impl MeshPlan {
                 self.steps[begins].held = self.progress.rules.hold;
             }
         }
+        let due = course.stages.iter().take(course.due);
+        let gated = due.filter(|(stage, _)| !stage.gate.is_open());
+        let opened = gated.map(|(stage, marks)| Opened {
+            gate: stage.gate,
+            marks: *marks,
+            phase: stage.phase,
+        });
+        self.opened = opened.collect();
         self.progress.transition = record::record(current, naming, &course, revision, given);
         self.outlook = self.outlook(current, naming, &witness);
         self.waiting = course.waiting;

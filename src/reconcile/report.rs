@@ -114,6 +114,9 @@ impl Running {
                 let _ = write!(message, " and {} more", waiting.awaited.len() - NAMED);
             }
         }
+        if let Some(obstacle) = &outlook.blocked {
+            let _ = write!(message, ", blocked: {obstacle}; {}", obstacle.hint());
+        }
         Some(Self {
             mesh: mesh.name.clone(),
             message,

@@ -10,8 +10,8 @@ use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence,
-    Generation, Kind, Marks, MeshState, Part, Posture, Resource, ResourceKey, ResourceName,
-    SealedKey, StoredResource, Strategy, Timestamp, Transition,
+    Generation, Kind, Marks, MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey,
+    StoredResource, Strategy, Timestamp, Transition,
 };
 use crate::transition::{Key, Move, Situation, Witness};
 
@@ -274,7 +274,10 @@ impl<'a> Draft<'a, '_> {
             .map_err(|illegal| Refusal::IllegalMove { id, illegal })?;
         match to {
             AuthorityState::Prepared => self.make(Move::Prepare(key))?,
-            AuthorityState::Active => self.make(Move::Activate(key))?,
+            AuthorityState::Active => {
+                self.can_sign(id)?;
+                self.make(Move::Activate(key))?;
+            }
             AuthorityState::Retiring { .. } => self.make(Move::Retire(key))?,
             AuthorityState::Staged => self.withdraw(id, key)?,
             AuthorityState::Revoked { .. } => {
@@ -291,6 +294,21 @@ impl<'a> Draft<'a, '_> {
         Ok(())
     }
 
+    /// No authority comes to sign that is not valid: no leaf could be issued.
+    fn can_sign(&self, id: AuthorityId) -> Result<(), Refusal> {
+        let authority = self.next.authorities.get(&id);
+        match authority.filter(|it| !it.is_valid(self.now)) {
+            None => Ok(()),
+            Some(it) => Err(Refusal::OutsideValidity {
+                id,
+                origin: it.origin.clone(),
+                from: it.not_before,
+                until: it.not_after,
+                now: self.now,
+            }),
+        }
+    }
+
     fn withdraw(&mut self, id: AuthorityId, key: Key) -> Result<(), Refusal> {
         self.nobody_cut_off(id)?;
         self.make(Move::Withdraw(key))
@@ -303,17 +321,8 @@ impl<'a> Draft<'a, '_> {
             return Ok(());
         }
         let witness = self.witness();
-        let proxies = self.evidence.values();
-        let dataplanes: Vec<DataplaneId> = proxies
-            .filter(|proxy| proxy.leaf_issuer == Some(id))
-            .filter(|proxy| proxy.leaf_not_after.is_none_or(|end| end > self.now))
-            // Who is here and does not ask for leaves has dropped the one that it had.
-            .filter(|proxy| proxy.connected_since.is_none() || proxy.asks.contains(&Part::Leaf))
-            .filter(|proxy| !witness.is_passed_over(proxy))
-            .map(|proxy| &proxy.dataplane)
-            .filter(|it| it.mesh == self.next.name && self.next.dataplane(&it.name).is_some())
-            .cloned()
-            .collect();
+        let holders = witness.holders(id);
+        let dataplanes: Vec<DataplaneId> = holders.map(|it| it.dataplane.clone()).collect();
         if dataplanes.is_empty() {
             return Ok(());
         }

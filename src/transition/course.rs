@@ -1,7 +1,7 @@
 //! All stages to the end, and how many of them may be done now.
 
 use super::{Awaited, Gate, Goal, Move, Situation, Stage, Standing, Witness, next};
-use crate::model::{Marks, Phase};
+use crate::model::{Marks, Phase, Posture};
 
 /// More stages than any course has: from mTLS over another CA to mTLS again.
 const MOST: usize = 64;
@@ -65,11 +65,19 @@ pub fn course(situation: &Situation, goal: &Goal, witness: &Witness<'_>) -> Cour
             course.held = Some(course.stages.len());
         }
         if course.waiting.is_none() {
-            let awaited = witness.awaited(stage.gate, &situation.marks);
+            let mut gate = stage.gate;
+            let mut awaited = witness.awaited(gate, &situation.marks);
+            if awaited.is_empty() && situation.posture != Posture::Plaintext {
+                // The store would refuse it.
+                awaited = witness.holding(&stage.moves);
+                if !awaited.is_empty() && gate.is_open() {
+                    gate = Gate::LEAF;
+                }
+            }
             if held || !awaited.is_empty() {
                 course.waiting = Some(Waiting {
                     phase: stage.phase,
-                    gate: stage.gate,
+                    gate,
                     held,
                     awaited,
                 });

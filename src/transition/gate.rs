@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use super::{Key, Move};
 use crate::model::{
-    DataplaneId, Evidence, Marks, MeshState, Offline, Part, ProxyEvidence, ResourceName, Role,
-    Rules, Timestamp,
+    AuthorityId, DataplaneId, Evidence, Marks, MeshState, Offline, Part, ProxyEvidence,
+    ResourceName, Role, Rules, Timestamp,
 };
 
 /// How long Envoy keeps the connections of a replaced filter chain by itself
@@ -125,6 +126,11 @@ pub enum Reason {
         /// When they do.
         until: Timestamp,
     },
+    /// It holds a leaf of an authority that is to be dropped.
+    Holding {
+        /// When that ends, where it is known.
+        until: Option<Timestamp>,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -143,6 +149,9 @@ impl fmt::Display for Reason {
             ),
             Self::Draining { until } => {
                 write!(f, "keeps earlier connections until {until}")
+            }
+            Self::Holding { .. } => {
+                f.write_str("holds a leaf of an authority that is to be dropped")
             }
         }
     }
@@ -181,6 +190,41 @@ impl Witness<'_> {
                 Some(Awaited { dataplane, reason })
             })
             .collect()
+    }
+
+    /// The proxies that hold an unexpired leaf of this authority, whatever they
+    /// have acknowledged, in the order of names: it stays trusted for them.
+    pub fn holders(&self, id: AuthorityId) -> impl Iterator<Item = &ProxyEvidence> {
+        let proxies = self.evidence.values().map(|proxy| &**proxy);
+        proxies
+            .filter(move |proxy| proxy.leaf_issuer == Some(id))
+            .filter(|proxy| proxy.leaf_not_after.is_none_or(|end| end > self.now))
+            // Who is here and does not ask for leaves has dropped the one that it had.
+            .filter(|proxy| proxy.connected_since.is_none() || proxy.asks.contains(&Part::Leaf))
+            .filter(|proxy| !self.is_passed_over(proxy))
+            .filter(|proxy| proxy.dataplane.mesh == self.mesh.name)
+            .filter(|proxy| self.mesh.dataplane(&proxy.dataplane.name).is_some())
+    }
+
+    /// Who holds a leaf of an authority that these moves drop; in the order of names.
+    pub(super) fn holding(&self, moves: &[Move]) -> Vec<Awaited> {
+        let dropped = moves.iter().filter_map(|step| match step {
+            Move::Withdraw(key) => Some(*key),
+            _ => None,
+        });
+        let authorities = || self.mesh.authorities.values();
+        let dropped = dropped.filter_map(|key| authorities().find(|it| Key::of(it) == key));
+        let holders = dropped.flat_map(|authority| self.holders(authority.id));
+        let mut holding: Vec<Awaited> = holders
+            .map(|proxy| Awaited {
+                dataplane: proxy.dataplane.clone(),
+                reason: Reason::Holding {
+                    until: proxy.leaf_not_after,
+                },
+            })
+            .collect();
+        holding.sort_by(|one, other| one.dataplane.cmp(&other.dataplane));
+        holding
     }
 
     /// The proxies that use certificates and that Windlass does not configure,

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::evidence::EvidenceBoard;
 use super::leaf::LeafCache;
 use super::snapshot::{MeshView, Snapshot, Touched, View};
 use crate::ca::Signer;
@@ -106,6 +107,8 @@ pub struct UnknownDataplane(pub DataplaneId);
 pub struct Index {
     state: Watch,
     leaves: Arc<LeafCache>,
+    /// What proxies have acknowledged, here and elsewhere.
+    evidence: Arc<EvidenceBoard>,
     inner: Mutex<Inner>,
 }
 
@@ -125,11 +128,12 @@ struct Mesh {
 impl Index {
     /// An index of what `state` publishes.
     #[must_use]
-    pub fn new(state: Watch, leaves: Arc<LeafCache>) -> Self {
+    pub fn new(state: Watch, leaves: Arc<LeafCache>, evidence: Arc<EvidenceBoard>) -> Self {
         let serving = state.borrow().clone();
         Self {
             state,
             leaves,
+            evidence,
             inner: Mutex::new(Inner {
                 serving,
                 meshes: HashMap::new(),
@@ -183,7 +187,9 @@ impl Index {
 
     /// Whether what a proxy is `told` under these marks is no older than what
     /// the store held at `generation`. Its leaf may be: the one before is as
-    /// good, for as long as who signed it is trusted.
+    /// good, for as long as who signed it is trusted. Not where the proxy has
+    /// acknowledged a newer one: steps are taken on that word. One is issued at
+    /// once then.
     #[must_use]
     pub fn has_reached(&self, generation: Generation, id: &DataplaneId, told: Marks) -> bool {
         let state = self.state.borrow();
@@ -193,7 +199,30 @@ impl Index {
             let marks = mesh.progress.marks;
             parts.iter().all(|part| told.of(*part) >= marks.of(*part))
         };
-        state.current.generation >= generation && mesh.is_none_or(is_new)
+        let has_leaf = |mesh: &Arc<MeshState>| {
+            let known = acknowledged_leaf(&self.evidence, id).unwrap_or(0);
+            told.leaf >= known.min(mesh.progress.marks.leaf)
+        };
+        if state.current.generation < generation || !mesh.is_none_or(is_new) {
+            return false;
+        }
+        let has_leaf = mesh.is_none_or(has_leaf);
+        drop(state);
+        if !has_leaf {
+            self.hurry(id);
+        }
+        has_leaf
+    }
+
+    /// Lets the feeder of a proxy look again at what it has acknowledged.
+    fn hurry(&self, id: &DataplaneId) {
+        let inner = self.lock();
+        let mesh = inner.meshes.get(&id.mesh);
+        let proxy = mesh.and_then(|mesh| mesh.proxies.get(&id.name)?.upgrade());
+        drop(inner);
+        if let Some(proxy) = proxy {
+            proxy.targets.send_modify(|_| {});
+        }
     }
 
     /// Changes whenever something is published.
@@ -223,6 +252,7 @@ impl Index {
             target,
             out,
             leaves: self.leaves.clone(),
+            evidence: self.evidence.clone(),
         };
         Arc::new(Proxy {
             targets,
@@ -307,6 +337,12 @@ impl Mesh {
             proxy.targets.send_replace(Target::Gone);
         }
     }
+}
+
+/// The mark of the newest leaf that a proxy has acknowledged.
+fn acknowledged_leaf(evidence: &EvidenceBoard, id: &DataplaneId) -> Option<u64> {
+    let proxy = evidence.of(id)?;
+    proxy.acknowledged.get(&Part::Leaf).map(|known| known.mark)
 }
 
 /// Whether the key of the mesh's active authority is at hand.

@@ -5,6 +5,7 @@ pub(crate) mod crashes;
 pub(crate) mod disable_first;
 pub(crate) mod joining;
 mod load;
+mod plaintext;
 pub(crate) mod rejects;
 pub(crate) mod reverts;
 pub(crate) mod rolling;

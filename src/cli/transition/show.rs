@@ -59,6 +59,10 @@ pub(super) fn text(
             &format!("since {since}, for {}", span(since, now)),
         )?;
     }
+    if let Some(blocked) = &transition.blocked {
+        line("blocked", &printable(&blocked.message))?;
+        line("hint", &printable(&blocked.hint))?;
+    }
     if transition.held {
         let hint = "remove `mtls.transition.hold` from the mesh, or from `windlass.yaml`, to go on";
         line("hint", hint)?;

@@ -87,6 +87,19 @@ fn one_that_is_held_says_what_lifts_that_and_many_are_not_all_listed() {
 }
 
 #[test]
+fn what_blocks_it_is_shown_with_the_way_out() {
+    let mut value = transition();
+    value["held"] = true.into();
+    value["blocked"] = serde_json::json!({
+        "reason": "RootTooShort", "message": "the root ends \u{1b}[2J", "hint": "go back",
+    });
+    let text = shown(&value);
+    assert!(text.contains("  state       blocked\n"), "{text}");
+    let blocked = "  blocked     the root ends \\u{1b}[2J\n  hint        go back\n";
+    assert!(text.contains(blocked), "{text}");
+}
+
+#[test]
 fn all_that_run_are_listed_in_a_table() {
     let (mesh, other): (MeshName, MeshName) = ("demo".parse().unwrap(), "b".parse().unwrap());
     let mut value = transition();

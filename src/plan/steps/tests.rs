@@ -221,16 +221,46 @@ fn a_root_that_comes_to_sign_lives_for_a_leaf_and_a_rotation() {
 }
 
 #[test]
-fn a_root_that_signs_or_is_on_the_way_there_blocks_nothing() {
+fn a_root_that_signs_blocks_nothing() {
     let root = root("root", LEAF);
     let on = mesh(true, provided("root"), Strategy::Rolling);
     let otherwise = mesh(true, provided("root"), Strategy::Forbid);
     assert!(!planned(&[&on, &root], &[&otherwise, &root]).is_blocked());
-    let plan = planned_at(&under_way(&root), &[&otherwise, &root], now());
-    assert!(!plan.is_blocked());
     let off = mesh(false, provided("root"), Strategy::Rolling);
     assert!(!planned(&[], &[&off, &root]).is_blocked(), "nothing signs");
     assert!(planned(&[&off, &root], &[&on, &root]).is_blocked());
+}
+
+#[test]
+fn a_root_that_came_to_live_too_short_while_a_gate_waited_does_not_come_to_sign() {
+    let waited = Duration::from_secs(1);
+    let (short, long) = (root("root", LEAF * 2), root("root", YEAR));
+    let to = mesh(true, provided("root"), Strategy::Rolling);
+    let current = under_way(&short);
+    let advance = |after: Duration| {
+        let given = Circumstances {
+            evidence: &Evidence::new(),
+            issuing: Issuing::default(),
+            now: now() + after,
+        };
+        plan::advance(current.meshes.values().next().unwrap(), given).unwrap()
+    };
+    let in_time = advance(Duration::ZERO);
+    assert!(in_time.due > 0 && !in_time.is_blocked());
+    let late = advance(waited);
+    assert_eq!(late.due, 0);
+    assert_eq!(late.blocked[0].reason(), "RootTooShort");
+    assert!(!late.is_due(current.meshes.values().next().unwrap()));
+    // The plan says the same, and the ways out are none of it.
+    let plan = planned_at(&current, &[&to, &short], now() + waited);
+    assert!(plan.is_blocked());
+    assert_eq!(plan.diagnostics[0].code, codes::ROOT_TOO_SHORT);
+    let back = mesh(true, builtin(1), Strategy::Rolling);
+    for wanted in [&[&back][..], &[&back, &short], &[&to, &long]] {
+        let plan = planned_at(&current, wanted, now() + waited);
+        assert!(!plan.is_blocked(), "{:?}", plan.diagnostics);
+        assert!(plan.meshes[0].due > 0);
+    }
 }
 
 #[test]

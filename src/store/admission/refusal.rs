@@ -2,7 +2,7 @@
 
 use crate::model::{
     AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, IllegalMove, MeshName,
-    Posture, ResourceKey,
+    Posture, ResourceKey, Timestamp,
 };
 use crate::transition::{Awaited, Gate, Illegal};
 
@@ -133,6 +133,23 @@ pub enum Refusal {
     Unannounced {
         /// The posture that was asked for.
         to: Posture,
+    },
+    /// An authority would come to sign that is not valid.
+    #[error(
+        "the {origin} ({id}) is valid from {from} until {until}, and cannot become active at {now}; \
+         provide one that is valid, or go back to the one that signs"
+    )]
+    OutsideValidity {
+        /// The authority.
+        id: AuthorityId,
+        /// Who made it.
+        origin: AuthorityOrigin,
+        /// From when on it is valid.
+        from: Timestamp,
+        /// Until when.
+        until: Timestamp,
+        /// When the write came.
+        now: Timestamp,
     },
     /// A step that is not legal from the present state.
     #[error(transparent)]

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Dataplane, Digest, Generation, IllegalMove, Mesh, MeshName, Mtls, Networking, Origin,
-    ProvidedCa, ProxyEvidence, Role, SpkiId,
+    Dataplane, Digest, IllegalMove, Mesh, MeshName, Mtls, Networking, Origin, Part, ProvidedCa,
+    ProxyEvidence, Role, SpkiId,
 };
 
 mod sequences;

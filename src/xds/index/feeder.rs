@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Feed, Target};
+use super::{Feed, Target, acknowledged_leaf};
 use crate::ca::{Leaf, Signer};
 use crate::clock;
 use crate::model::{DataplaneId, Timestamp};
+use crate::xds::evidence::EvidenceBoard;
 use crate::xds::leaf::{CurrentLeaf, LeafCache};
 use crate::xds::resource::Resource;
 use crate::xds::snapshot::{LeafSpec, TrustBundle, View};
@@ -25,6 +26,7 @@ pub(super) struct Feeder {
     pub(super) target: watch::Receiver<Target>,
     pub(super) out: watch::Sender<Feed>,
     pub(super) leaves: Arc<LeafCache>,
+    pub(super) evidence: Arc<EvidenceBoard>,
 }
 
 /// The leaf that was issued last.
@@ -66,6 +68,13 @@ impl Feeder {
             let signer = signer.as_ref();
             if last.is_none() {
                 last = self.held();
+            }
+            // It has a newer one of another replica, and nobody waits for it
+            // to give the older one up again.
+            if let Some(held) = &last
+                && acknowledged_leaf(&self.evidence, &self.dataplane) > Some(held.spec.mark)
+            {
+                last = None;
             }
             let until = can_wait(&view, signer, last.as_ref(), clock::now());
             let wake_at = if let (Some(until), false) = (until, has_turn) {

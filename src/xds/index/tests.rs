@@ -89,7 +89,7 @@ impl Case {
         let rng = StdRng::seed_from_u64(1);
         let waiting = Gauge::default();
         let leaves = LeafCache::new(issuing, LeafKey::EcP256, rng, waiting.clone());
-        let index = Index::new(watch, Arc::new(leaves));
+        let index = Index::new(watch, Arc::new(leaves), Arc::default());
         Self {
             index,
             state,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::load::Load;
+use super::load::{HELD, Load};
+use super::plaintext::Plaintext;
 use crate::mesh::network::Network;
 use crate::support::echo::{self, Echo};
 use crate::support::mesh_ca::MeshCa;
-use crate::support::{DpRun, Site, wait};
+use crate::support::{Site, http, wait};
 
 /// How often to look at a status, which costs the machine something.
 const LOOK: Duration = Duration::from_millis(50);
@@ -125,6 +126,7 @@ pub(super) struct Stage {
     pub(super) network: Network,
     pub(super) roots: Roots,
     pub(super) load: Load,
+    pub(super) plaintext: Plaintext,
     /// Connections and handshakes before the load: the first ones may come too early.
     handshakes: (u64, u64),
 }
@@ -163,6 +165,7 @@ impl Stage {
         let load = load(&address, "backend of demo");
         let roots = Roots::new();
         let stage = Self {
+            plaintext: Plaintext::watch(&network),
             network,
             roots,
             load,
@@ -224,13 +227,22 @@ impl Stage {
     pub(super) fn assert_flawless(mut self) {
         self.network.assert_running();
         let report = self.load.finish();
-        let plaintext = plaintext(&self.network);
+        let plaintext = self.plaintext.most();
+        let drains = drains(&self.network);
         let (opened, shook_hands) = handshakes(&self.network);
         let (opened, shook_hands) = (opened - self.handshakes.0, shook_hands - self.handshakes.1);
         tell(&format_args!(
-            "{report}; {plaintext} bytes in plaintext, {shook_hands} handshakes of {opened}"
+            "{report}; {drains} drains; {plaintext} bytes in plaintext, \
+             {shook_hands} handshakes of {opened}"
         ));
         report.assert_flawless();
+        // Nothing else may end a connection.
+        let explained = u64::from(HELD) * drains;
+        let ended = report.ended + report.cut;
+        assert!(
+            ended <= explained,
+            "{ended} ended, {explained} by drains: {report}"
+        );
         assert_eq!(plaintext, 0);
         assert_eq!(opened, shook_hands, "some connection was not TLS");
     }
@@ -266,21 +278,18 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// The bytes and connections between proxies that are not TLS, by the counting
-/// of those that accept them. Its counters go with the filter chains.
-pub(super) fn plaintext(network: &Network) -> u64 {
-    let count = |(_, run): (&str, &DpRun)| -> u64 {
-        let stats = run.admin("/stats?format=json&filter=inbound_plaintext");
-        let stats = stats.expect("statistics");
-        let all = stats["stats"].as_array().expect("a list").iter();
-        all.filter(|it| {
-            let name = it["name"].as_str().unwrap_or_default();
-            name.ends_with("downstream_cx_rx_bytes_total") || name.ends_with("downstream_cx_total")
-        })
-        .map(|it| it["value"].as_u64().unwrap_or_default())
-        .sum()
-    };
-    network.proxies().map(count).sum()
+/// How often connections were made to end, by the history.
+fn drains(network: &Network) -> u64 {
+    let history = http::get(&network.daemon.listeners().api, "/history?limit=1000");
+    let history = history
+        .and_then(http::Answer::ok)
+        .expect("a history")
+        .json();
+    let entries = history["items"].as_array().expect("entries").iter();
+    let steps = entries.filter_map(|it| it["steps"].as_array()).flatten();
+    let drains = steps.filter_map(|it| it.as_str());
+    let drains = drains.filter(|it| it.starts_with("end connections"));
+    drains.count().try_into().expect("few")
 }
 
 /// The connections that web has opened to backend, and how many of them

@@ -60,7 +60,8 @@ pub(crate) fn a_proxy_that_is_gone_is_left_behind_by_an_approval_that_names_it()
     assert_eq!(stage.load.report().failed, 0, "{}", stage.load.report());
 }
 
-fn signal(pid: u32, signal: &str) {
+/// Sends a signal to a process.
+pub(super) fn signal(pid: u32, signal: &str) {
     let sent = std::process::Command::new("sh")
         .args(["-c", "kill -\"$0\" \"$1\"", signal, &pid.to_string()])
         .status();

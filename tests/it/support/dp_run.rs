@@ -163,13 +163,7 @@ impl DpRun {
 
     /// `GET` on Envoy's admin server, as JSON.
     pub(crate) fn admin(&self, path: &str) -> Result<Value, String> {
-        let socket = fs::read_dir(self.dir.path())
-            .expect("the folder")
-            .map(|entry| entry.expect("an entry").path().join("admin.sock"))
-            .find(|socket| socket.exists())
-            .ok_or_else(|| format!("no admin socket yet\n{}", self.log()))?;
-        let text = get(&socket, path).map_err(|error| error.to_string())?;
-        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+        admin(self.dir.path(), path).map_err(|error| format!("{error}\n{}", self.log()))
     }
 
     /// Envoy's counter or gauge of that name.
@@ -179,6 +173,17 @@ impl DpRun {
             .as_u64()
             .ok_or_else(|| format!("no counter {name}: {stats}\n{}", self.log()))
     }
+}
+
+/// `GET` on the admin server of the Envoy that runs in that folder, as JSON.
+pub(crate) fn admin(dir: &Path, path: &str) -> Result<Value, String> {
+    let entries = fs::read_dir(dir).map_err(|error| error.to_string())?;
+    let socket = entries
+        .filter_map(|entry| Some(entry.ok()?.path().join("admin.sock")))
+        .find(|socket| socket.exists())
+        .ok_or("no admin socket yet")?;
+    let text = get(&socket, path).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
 }
 
 /// The folder of Envoy, and then all folders of programs.

@@ -221,6 +221,36 @@ fn a_gate_is_closed_until_everyone_has_acknowledged_its_parts() {
 }
 
 #[test]
+fn no_authority_comes_to_sign_that_is_not_valid() {
+    let second = Duration::from_secs(1);
+    let hour = (now(), now() + HOUR);
+    let cases = [
+        (hour, true),
+        ((now(), now() + second), true),
+        ((now(), now()), false),
+        ((now() + second, now() + HOUR), false),
+    ];
+    let from = [PREPARED, retiring()];
+    let from = from.map(|from| [Posture::Strict, Posture::Plaintext].map(|it| (from, it)));
+    for (from, posture) in from.into_iter().flatten() {
+        for ((not_before, not_after), admitted) in cases {
+            let mut here = standing(Some(from), posture);
+            let authority = here.authorities.get_mut(&id("builtin-1")).unwrap();
+            (authority.not_before, authority.not_after) = (not_before, not_after);
+            let hand_over = [
+                advance("builtin-2", retiring()),
+                advance("builtin-1", ACTIVE),
+            ];
+            let result = try_on(&here, &Evidence::new(), hand_over);
+            assert_eq!(result.is_ok(), admitted, "{from:?}: {result:?}");
+            if let Err(refusal) = result {
+                assert!(matches!(refusal, Refusal::OutsideValidity { .. }));
+            }
+        }
+    }
+}
+
+#[test]
 fn the_time_of_the_drain_is_waited_for() {
     let here = standing(Some(retiring()), Posture::Strict);
     let mut slow = proxy(&Part::ALL);

@@ -193,3 +193,55 @@ async fn a_feeder_that_ends_gives_its_place_up() {
     case.index.leaves.turn().await;
     assert_eq!(start.elapsed().as_secs(), 1);
 }
+
+/// Notes that `web` has acknowledged a leaf of this mark, and has left again.
+fn acknowledge(case: &Case, mark: u64) {
+    let now = clock::now();
+    let board = &case.index.evidence;
+    let mut elsewhere = board.connect(id("one", "web"), now + Duration::from_hours(1), now);
+    elsewhere.asks([Part::Leaf].into_iter().collect(), now);
+    elsewhere.proves(Part::Leaf, mark, now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_acknowledged_a_newer_leaf_elsewhere_is_given_no_older_one() {
+    let mut case = slow().await;
+    let web = case.stream("one", "web").await;
+    let new = case.activate(2);
+    drop(web);
+    acknowledge(&case, 1);
+    let start = Instant::now();
+    // What it is told first of all is the new one.
+    let web = case.stream("one", "web").await;
+    assert_eq!(told(&web), (new, 1, 1, 1));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(case.waiting.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_learnt_too_late_of_a_newer_leaf_makes_it_wait_no_longer() {
+    let mut case = slow().await;
+    let mut web = case.stream("one", "web").await;
+    let new = case.activate(2);
+    wait_for(&mut web, 0, 1).await;
+    let marks = |stream: &Stream| match &*stream.feed.borrow() {
+        Feed::Ready(snapshot) => snapshot.marks(),
+        other => panic!("{other:?}"),
+    };
+    let has_reached = |stream: &Stream| {
+        let generation = Generation(2);
+        case.index
+            .has_reached(generation, &id("one", "web"), marks(stream))
+    };
+    assert!(has_reached(&web), "the one before is as good");
+    acknowledge(&case, 1);
+    let start = Instant::now();
+    assert!(!has_reached(&web), "no longer");
+    wait_for(&mut web, 1, 1).await;
+    assert_eq!(told(&web), (new, 1, 1, 1));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(has_reached(&web));
+    // Marks of an earlier mesh of that name are no reason to wait.
+    acknowledge(&case, 9);
+    assert!(has_reached(&web));
+}

@@ -99,7 +99,7 @@ impl Server {
         let (store, publisher) = (Arc::clone(&self.store), Arc::clone(&self.publisher));
         let current = Arc::clone(&publisher.serving().current);
         let mut news = store.news();
-        let mut follower = Follower::new(store, publisher, current);
+        let mut follower = Follower::new(store, publisher, None, current);
         let following = async move {
             while news.changed().await.is_ok() {
                 follower.refresh().await.expect("the store");

@@ -94,7 +94,7 @@ impl Ca {
         let path = |extension: &str| self.folder.path().join(format!("{name}-1.{extension}"));
         let (key, request, certificate) = (path("key"), path("csr"), path("crt"));
         let openssl = |arguments: &[&dyn AsRef<OsStr>]| {
-            let arguments = arguments.iter().map(|it| it.as_ref());
+            let arguments = arguments.iter().copied().map(AsRef::as_ref);
             let done = Command::new("openssl").args(arguments).output().unwrap();
             assert!(done.status.success(), "{done:?}");
         };

@@ -20,6 +20,8 @@ pub(crate) fn a_dataplane_that_git_does_not_hold_is_registered_and_let_in() {
     let site = Site::from_examples();
     let daemon = site.start();
     with_file(&daemon, "dp-new-1", NEW).start();
+    // Every replica serves it.
+    daemon.status().expect("a status");
     let stored = http::get(
         &daemon.listeners().api,
         "/meshes/default/dataplanes/dp-new-1",

@@ -77,9 +77,14 @@ pub(crate) fn a_listener_that_envoy_cannot_make_is_told_in_its_own_words_until_i
     network.commit(&[(file, Some(&changed))], "taken again");
     is_told(&network.daemon);
     network.proxy("demo", "web").signal("TERM");
-    network.daemon.wait_until("web to be gone", |status| {
-        status["meshes"][0]["dataplanes"]["online"] == 2
-    });
+    // Once every replica says so the store has it, too.
+    for replica in network.daemon.replicas() {
+        wait::until("web to be gone", || {
+            let status = replica.status()?;
+            let online = &status["meshes"][0]["dataplanes"]["online"];
+            (*online == 2).then_some(()).ok_or(online.to_string())
+        });
+    }
     network.daemon.kill9();
     network.daemon = network.site.start();
     let kept = is_told(&network.daemon);

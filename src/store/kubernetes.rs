@@ -37,6 +37,7 @@ mod blob;
 mod cluster;
 mod draft;
 mod evidence;
+mod follow;
 mod form;
 mod history;
 mod keys;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::site::{MESH, SYSTEM, add_account, manifest, register_webhook};
+use super::site::{
+    MESH, SYSTEM, add_account, assert_proven_by, manifest, register_webhook, webhook_ca,
+};
 use crate::support::daemon::windlass;
 use crate::support::kubernetes::{API_AUDIENCE, Cluster, printed};
 use crate::support::sds::fetch_with;
@@ -23,7 +25,7 @@ fn rendered(cluster: &Cluster) -> String {
 
 /// Applies them. The API server of the tests may be one of before 1.21, which has
 /// the PodDisruptionBudget under its beta name only.
-fn install(cluster: &Cluster) {
+pub(super) fn install(cluster: &Cluster) {
     let mut manifests = rendered(cluster);
     let versions = cluster.run(&["api-versions"]);
     if !versions.lines().any(|version| version == "policy/v1") {
@@ -47,7 +49,7 @@ fn own_kubeconfig(cluster: &Cluster) -> PathBuf {
 }
 
 /// A site with those rights.
-fn site_in(cluster: &Cluster) -> Site {
+pub(super) fn site_in(cluster: &Cluster) -> Site {
     let kubeconfig = own_kubeconfig(cluster);
     let site = Site::from_files(&[("demo.yaml", MESH)]);
     let identity = site.state_dir().with_file_name("identity.txt");
@@ -65,7 +67,7 @@ fn site_in(cluster: &Cluster) -> Site {
 }
 
 /// A control plane in the cluster with those rights.
-fn start(cluster: &Cluster) -> (Site, Daemon) {
+pub(super) fn start(cluster: &Cluster) -> (Site, Daemon) {
     let site = site_in(cluster);
     // Nobody could judge before there is somebody.
     cluster.run(&["delete", "validatingwebhookconfiguration", "windlass"]);
@@ -222,6 +224,7 @@ fn of_two_replicas_in_the_cluster_the_other_reconciles_after_a_kill() {
     install(&cluster);
     add_account(&cluster, "team", "web");
     let (site, first) = start(&cluster);
+    let bundle = webhook_ca(&cluster);
     // The same repository and identity, another name and state folder.
     let repo = site.repo.path().to_str().unwrap().to_owned();
     let mut settings = site.settings().iter();
@@ -254,6 +257,10 @@ fn of_two_replicas_in_the_cluster_the_other_reconciles_after_a_kill() {
 
     // A Service leads to who is there.
     register_webhook(&cluster, &second);
+    assert_eq!(webhook_ca(&cluster), bundle);
+    for daemon in [&first, &second] {
+        assert_proven_by(&bundle, daemon);
+    }
     first.kill9();
     let killed = Instant::now();
     let text = "type: TrafficPermission\nmesh: demo\nname: after-the-kill\n\

@@ -60,7 +60,7 @@ impl Site {
         if let Some(cluster) = &cluster {
             let identity = self.home.path().join("store-identity.txt");
             fs::copy(self.home.path().join("identity.txt"), &identity).expect("an identity");
-            let variables = cluster.store.lock().expect("the store").variables();
+            let variables = cluster.variables();
             self.settings.extend(variables);
             self = self.set(
                 "WINDLASS_STORE_ENCRYPTION_IDENTITY_FILE",

@@ -31,7 +31,7 @@ use tree::Tree;
 
 pub use open::{Connection, KubernetesSettings, OpenError};
 pub use schema::crds;
-pub use submitted::Submitted;
+pub use submitted::{Submitted, mesh_owner};
 
 mod blob;
 mod cluster;

@@ -15,6 +15,7 @@ use crate::support::kubernetes::Cluster;
 
 mod crashes;
 mod custom_resources;
+mod neighbours;
 mod rights;
 mod weather;
 

@@ -56,6 +56,8 @@ struct Steward {
     /// The definitions that objects are shown as, by kind; `None` where they
     /// are to be looked at.
     crds: Option<BTreeMap<String, String>>,
+    /// Meshes whose objects are another control plane's, and whose.
+    left_alone: BTreeMap<MeshName, String>,
     status: status::Board,
     sweep: sweep::Sweep,
 }
@@ -98,6 +100,7 @@ impl KubernetesStore {
             refused: BTreeMap::new(),
             shown: BTreeMap::new(),
             crds: None,
+            left_alone: BTreeMap::new(),
             status: status::Board::default(),
             sweep: sweep::Sweep::default(),
         };
@@ -184,8 +187,12 @@ impl Steward {
         meshes.extend(head.meshes.keys().cloned());
         meshes.extend(head.gone.keys().cloned());
         self.shown.retain(|mesh, _| meshes.contains(mesh));
+        self.left_alone.retain(|mesh, _| meshes.contains(mesh));
         let (mut failure, mut is_done) = (None, true);
         for mesh in meshes {
+            if self.is_left_alone(&head, &mesh) {
+                continue;
+            }
             let Some(situation) = self.situation(&head, mesh).await? else {
                 return Ok(true);
             };
@@ -207,6 +214,26 @@ impl Steward {
         self.tell_status(&head).await?;
         self.sweep.sweep(&self.store).await?;
         failure.map_or(Ok(!is_done), Err)
+    }
+
+    /// Whether the objects of a mesh are another control plane's. Where both have
+    /// a mesh of that name, it is said once.
+    fn is_left_alone(&mut self, head: &Head, mesh: &MeshName) -> bool {
+        let home = self.store.cluster.namespace();
+        let Some(owner) = self.objects.other_owner(mesh, home) else {
+            self.left_alone.remove(mesh);
+            return false;
+        };
+        if head.meshes.contains_key(mesh) && self.left_alone.get(mesh).is_none_or(|it| it != owner)
+        {
+            warn!(
+                %mesh, owner,
+                "the custom resources of this mesh are those of the control plane in namespace \
+                 {owner}, and are left alone; give one of the two meshes another name"
+            );
+            self.left_alone.insert(mesh.clone(), owner.to_owned());
+        }
+        true
     }
 
     /// What the ledger holds of a mesh, and what was shown of it; `None` where

@@ -111,6 +111,42 @@ fn the_manifests_are_taken_by_the_api_server() {
 }
 
 #[test]
+fn an_overlay_for_another_namespace_leads_to_nothing_in_the_first() {
+    let cluster = Cluster::take();
+    let folder = cluster.kubeconfig().with_file_name("overlay");
+    let (base, overlay) = (folder.join("base"), folder.join("other"));
+    for folder in [&base, &overlay] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    for file in fs::read_dir(manifest("")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), base.join(file.file_name())).unwrap();
+    }
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guides/kubernetes.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let begin = guide.find("nameSuffix: -other").expect("the overlay");
+    let begin = guide[..begin].rfind("```yaml\n").unwrap() + "```yaml\n".len();
+    let text = &guide[begin..];
+    let text = &text[..text.find("```").unwrap()];
+    let text = text.replace("github.com/you/windlass/deploy/kubernetes", "../base");
+    fs::write(overlay.join("kustomization.yaml"), text).unwrap();
+    let config = fs::read_to_string(manifest("config.yaml")).unwrap();
+    let config = config.replace("windlass.windlass-system", "windlass-other.other-system");
+    fs::write(overlay.join("config.yaml"), config).unwrap();
+    let rendered = cluster.run(&["kustomize", overlay.to_str().unwrap()]);
+    assert!(!rendered.contains("windlass-system"), "{rendered}");
+    let counts = [
+        ("name: windlass-webhook-other", 4),
+        // Of the ClusterRole.
+        ("  - windlass-other\n", 1),
+        ("namespace: other-system\n", 14),
+    ];
+    for (text, count) in counts {
+        assert_eq!(rendered.matches(text).count(), count, "{text}: {rendered}");
+    }
+}
+
+#[test]
 fn the_configuration_of_the_pods_is_one_that_windlass_takes() {
     let folder = tempfile::tempdir().unwrap();
     let mut view = windlass();

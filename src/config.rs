@@ -289,6 +289,8 @@ pub struct WebhookConfig {
     pub service: String,
     /// The ValidatingWebhookConfiguration that is given its CA.
     pub configuration: String,
+    /// How long its certificate lives.
+    pub certificate_lifetime: Duration,
 }
 
 /// `ca.*`

@@ -62,8 +62,10 @@ impl Cluster {
             &cluster.namespace,
             config.advertised_hostname.as_deref(),
         );
+        let (purpose, lifetime) = (&tls::WEBHOOK, wanted.certificate_lifetime);
+        let now = clock::now();
         let identity =
-            ServerIdentity::open_or_create_for(&tls::WEBHOOK, store, vault, names, clock::now());
+            ServerIdentity::open_or_create_for(purpose, store, vault, names, lifetime, now);
         Ok(Some(webhook::Parts {
             writer: Arc::clone(writer),
             cluster: cluster.clone(),

@@ -136,7 +136,9 @@ keys! {
     WEBHOOK_SERVICE = "webhook.service", Some("windlass-webhook"), None,
         "The name of the Kubernetes Service that the API server reaches the admission webhook by.";
     WEBHOOK_CONFIGURATION = "webhook.configuration", Some("windlass"), None,
-        "The name of the ValidatingWebhookConfiguration that is given the CA of the admission webhook.";
+        "The name of the ValidatingWebhookConfiguration that is given the CA of the admission webhook. Each control plane in a cluster has its own.";
+    WEBHOOK_LIFETIME = "webhook.certificateLifetime", Some("30d"), None,
+        "How long the certificate of the admission webhook lives, from 2s to 398d. It is renewed at half of it.";
     CA_LEAF_LIFETIME = "ca.leafLifetime", Some("24h"), None,
         "How long a proxy's certificate lives, from 2s to 3650d. It is renewed at half of it.";
     CA_REISSUE_RATE = "ca.reissueRate", Some("200"), None,

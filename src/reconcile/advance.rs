@@ -120,9 +120,10 @@ impl Reconciler {
         }
         self.follower.serve(Arc::new(current)).await;
         if outdated {
-            self.refresh().await?;
+            // What is taken in here is no news to anyone later: it is planned now.
+            let is_new = self.refresh().await?;
             self.report_transitions(given);
-            return Ok(false);
+            return Ok(written || is_new);
         }
         if !written {
             // What the store refuses now it refuses until something changes.

@@ -31,12 +31,13 @@ use tree::Tree;
 
 pub use open::{Connection, KubernetesSettings, OpenError};
 pub use schema::crds;
-pub use submitted::Submitted;
+pub use submitted::{Submitted, mesh_owner};
 
 mod blob;
 mod cluster;
 mod draft;
 mod evidence;
+mod follow;
 mod form;
 mod history;
 mod keys;

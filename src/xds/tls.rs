@@ -56,6 +56,7 @@ pub static WEBHOOK: Purpose = Purpose {
 };
 
 const CA_LIFETIME: Duration = Duration::from_hours(24 * 3652);
+/// How long a certificate of the xDS server lives.
 const LEAF_LIFETIME: Duration = Duration::from_hours(24 * 30);
 /// How much earlier than now a certificate begins, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_hours(1);
@@ -114,6 +115,10 @@ pub struct ServerIdentity {
     ca_pem: Arc<str>,
     issuer: Issuer<'static, KeyPair>,
     names: Vec<String>,
+    /// How long a certificate of the server lives.
+    lifetime: Duration,
+    /// When the first was made.
+    made: Timestamp,
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
 }
@@ -151,10 +156,10 @@ impl ServerIdentity {
         names: Vec<String>,
         now: Timestamp,
     ) -> Result<Self, TlsError> {
-        Self::open_or_create_for(&XDS, store, vault, names, now).await
+        Self::open_or_create_for(&XDS, store, vault, names, LEAF_LIFETIME, now).await
     }
 
-    /// The same for another purpose.
+    /// The same for another purpose, and for certificates that live for `lifetime`.
     ///
     /// # Errors
     ///
@@ -164,6 +169,7 @@ impl ServerIdentity {
         store: &dyn Store,
         vault: &Vault,
         names: Vec<String>,
+        lifetime: Duration,
         now: Timestamp,
     ) -> Result<Self, TlsError> {
         let known = store.secrets(purpose.secret).await?;
@@ -174,13 +180,14 @@ impl ServerIdentity {
             let made = vault.seal(&create_ca(purpose, now)?)?;
             store.put_secret_if_absent(purpose.secret, &made).await?
         };
-        Self::from_ca(purpose, &vault.unseal(&sealed)?, names, now)
+        Self::from_ca(purpose, &vault.unseal(&sealed)?, names, lifetime, now)
     }
 
     fn from_ca(
         purpose: &'static Purpose,
         ca: &PrivateKey,
         names: Vec<String>,
+        lifetime: Duration,
         now: Timestamp,
     ) -> Result<Self, TlsError> {
         let damaged = |problem: &dyn fmt::Display| TlsError::Damaged {
@@ -199,12 +206,14 @@ impl ServerIdentity {
             KeyPair::try_from(&key).map_err(|_| damaged(&"its private key cannot be read"))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| damaged(&error))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let first = issue(&issuer, &names, &provider, now)?;
+        let first = issue(&issuer, &names, &provider, lifetime, now)?;
         Ok(Self {
             purpose,
             ca_pem: certificate.into(),
             issuer,
             names,
+            lifetime,
+            made: now,
             provider,
             resolver: Arc::new(Resolver(ArcSwap::from_pointee(first))),
         })
@@ -252,14 +261,20 @@ impl ServerIdentity {
     ///
     /// Fails when it cannot be signed; the old one stays.
     pub fn renew(&self, now: Timestamp) -> Result<(), TlsError> {
-        let next = issue(&self.issuer, &self.names, &self.provider, now)?;
+        let next = issue(
+            &self.issuer,
+            &self.names,
+            &self.provider,
+            self.lifetime,
+            now,
+        )?;
         self.resolver.0.store(Arc::new(next));
         Ok(())
     }
 
     /// Renews the certificate at half of its life, for ever.
     pub async fn keep_fresh(&self) {
-        let mut renew_at = clock::now() + LEAF_LIFETIME / 2;
+        let mut renew_at = self.made + self.lifetime / 2;
         loop {
             // The clock may be set while this sleeps.
             tokio::time::sleep(renew_at.since(clock::now()).min(RETRY)).await;
@@ -268,9 +283,15 @@ impl ServerIdentity {
                 continue;
             }
             match self.renew(now) {
-                Ok(()) => renew_at = now + LEAF_LIFETIME / 2,
+                Ok(()) => {
+                    renew_at = now + self.lifetime / 2;
+                    tracing::info!(
+                        ca = self.purpose.ca,
+                        "the certificate of a server was renewed"
+                    );
+                }
                 Err(error) => {
-                    renew_at = now + RETRY;
+                    renew_at = now + RETRY.min(self.lifetime / 10);
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         ca = self.purpose.ca,
@@ -322,6 +343,7 @@ fn issue(
     issuer: &Issuer<'static, KeyPair>,
     names: &[String],
     provider: &CryptoProvider,
+    lifetime: Duration,
     now: Timestamp,
 ) -> Result<CertifiedKey, TlsError> {
     if let Some(name) = names
@@ -336,7 +358,7 @@ fn issue(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     params.not_before = (now - BACKDATE).to_date_time();
-    params.not_after = (now + LEAF_LIFETIME).to_date_time();
+    params.not_after = (now + lifetime).to_date_time();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let certificate = params.signed_by(&key, issuer)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));

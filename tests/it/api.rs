@@ -7,7 +7,7 @@
 )]
 
 mod bootstrap;
-mod certificates;
+pub(crate) mod certificates;
 pub(crate) mod control_plane;
 mod docs;
 mod history_only;

@@ -20,6 +20,7 @@ macro_rules! on_two_replicas {
     };
 }
 
+mod certificates;
 mod chaos;
 mod failover;
 mod outage;

@@ -15,6 +15,7 @@ use crate::support::kubernetes::Cluster;
 
 mod crashes;
 mod custom_resources;
+mod neighbours;
 mod rights;
 mod weather;
 
@@ -29,7 +30,10 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let cluster = Cluster::take();
+        Self::in_cluster(Cluster::take()).await
+    }
+
+    async fn in_cluster(cluster: Cluster) -> Self {
         let client = cluster.client().await;
         create_namespace(&client, NAMESPACE).await;
         create_namespace(&client, "prod").await;

@@ -11,6 +11,7 @@ pub(crate) mod dp_run;
 pub(crate) mod dying;
 pub(crate) mod echo;
 pub(crate) mod envoy;
+pub(crate) mod gap;
 pub(crate) mod http;
 pub(crate) mod kubernetes;
 pub(crate) mod mesh_ca;

@@ -20,6 +20,9 @@ impl Settings {
             address: self.address(&keys::WEBHOOK_INTERFACE, &keys::WEBHOOK_PORT)?,
             service: self.required(&keys::WEBHOOK_SERVICE, hostname)?,
             configuration: self.required(&keys::WEBHOOK_CONFIGURATION, hostname)?,
+            certificate_lifetime: self.required(&keys::WEBHOOK_LIFETIME, |text| {
+                duration(text, Duration::from_secs(2), Duration::from_hours(24 * 398))
+            })?,
         };
         Ok(ClusterConfig {
             access: self.kubernetes()?,

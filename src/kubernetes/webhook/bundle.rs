@@ -43,11 +43,32 @@ pub(super) async fn keep(cluster: &Connection, name: &str, ca_pem: &str) -> Infa
     }
 }
 
+/// What keeps the API server from knowing the CA.
+#[derive(Debug, thiserror::Error)]
+enum NotTold {
+    #[error("the API server says no, or does not answer")]
+    Kubernetes(#[from] kube::Error),
+    #[error(
+        "its webhook {webhook} leads to namespace {other}: it is another control plane's; \
+         name one for this control plane with webhook.configuration"
+    )]
+    Another { webhook: String, other: String },
+}
+
 /// Puts the CA where it is not; whether that was so.
-async fn tell(cluster: &Connection, name: &str, ca_pem: &str) -> Result<bool, kube::Error> {
+async fn tell(cluster: &Connection, name: &str, ca_pem: &str) -> Result<bool, NotTold> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client.clone());
     let mut found = api.get(name).await?;
     let bundle = ByteString(ca_pem.as_bytes().to_vec());
+    for webhook in found.webhooks.iter().flatten() {
+        let service = webhook.client_config.service.as_ref();
+        if let Some(service) = service.filter(|it| it.namespace != cluster.namespace) {
+            return Err(NotTold::Another {
+                webhook: webhook.name.clone(),
+                other: service.namespace.clone(),
+            });
+        }
+    }
     let mut is_new = false;
     for webhook in found.webhooks.iter_mut().flatten() {
         let known = &mut webhook.client_config.ca_bundle;

@@ -12,7 +12,7 @@ use crate::api::{Cause, Judgement, Writer};
 use crate::model::{Current, Kind, ResourceKey, StoredResource};
 use crate::plan::Call;
 use crate::store::StoreError;
-use crate::store::kubernetes::{Connection, Submitted};
+use crate::store::kubernetes::{Connection, Submitted, mesh_owner};
 
 /// The largest resource, in bytes of JSON without its metadata.
 const MAX_RESOURCE: usize = 256 * 1024;
@@ -20,6 +20,8 @@ const MAX_RESOURCE: usize = 256 * 1024;
 /// dependents often come in one file.
 const ARRIVAL: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(100);
+/// How long to ask whose a mesh is.
+const LOOKUP: Duration = Duration::from_secs(2);
 
 type Request = AdmissionRequest<DynamicObject>;
 
@@ -30,6 +32,7 @@ pub(super) struct Judge {
     home: String,
     /// The user name of Windlass itself.
     own: Option<String>,
+    cluster: kube::Client,
 }
 
 impl Judge {
@@ -38,6 +41,7 @@ impl Judge {
             writer,
             home: cluster.namespace.clone(),
             own: cluster.account.clone(),
+            cluster: cluster.client.clone(),
         }
     }
 
@@ -94,9 +98,12 @@ impl Judge {
             && (object.key() != Some(key) || object.is_of_another())
         {
             let gone = self.delete_at(&current, before, key).await?;
-            if gone != Verdict::Allowed {
+            if gone != Verdict::Allowed || object.is_of_another() {
                 return Ok(gone);
             }
+        }
+        if self.is_of_a_mesh_of_another(object).await {
+            return Ok(Verdict::Allowed);
         }
         if !object.wrong().is_empty() {
             return Ok(Verdict::Invalid(
@@ -122,6 +129,19 @@ impl Judge {
             after: object.content(stored),
         };
         self.call(current.clone(), &call).await
+    }
+
+    /// Whether an object belongs to a mesh that another control plane has: that one
+    /// judges it. Where the API server does not say, it is judged here.
+    async fn is_of_a_mesh_of_another(&self, object: &Submitted) -> bool {
+        let key = object.key().filter(|key| key.kind != Kind::Mesh);
+        let Some(key) = key.filter(|_| object.is_of_nobody()) else {
+            return false;
+        };
+        let owner = mesh_owner(&self.cluster, &key.mesh);
+        let owner = tokio::time::timeout(LOOKUP, owner).await;
+        let owner = owner.ok().and_then(Result::ok).flatten();
+        owner.is_some_and(|owner| owner != self.home)
     }
 
     async fn delete(&self, object: &Submitted) -> Result<Verdict, StoreError> {

@@ -181,7 +181,7 @@ impl Cluster {
             self.lost(&root_of(&error));
             return Err(Fault::Failed(self.failed(action, error)));
         };
-        if status.code >= 500 {
+        if status.code >= 500 && !is_of_a_webhook(&status.message) {
             self.lost(&status.message);
         } else {
             self.answers();
@@ -478,6 +478,11 @@ fn is_expired(error: &StoreError) -> bool {
         return false;
     };
     matches!(source.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// The server answers, but a webhook does not: nobody judges until a pod is ready.
+fn is_of_a_webhook(message: &str) -> bool {
+    message.contains("failed calling webhook")
 }
 
 /// The server refuses to create in a namespace that ends.

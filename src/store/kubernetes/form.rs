@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::names::{MANAGED_BY, MANAGER, NAME, annotation};
 use crate::manifest::{parse_resource, to_kubernetes};
 use crate::model::{
-    DesiredResource, Digest, Kind, Origin, Resource, ResourceKey, ResourceName, StoredResource,
+    DesiredResource, Digest, Kind, MeshName, Origin, Resource, ResourceKey, ResourceName,
+    StoredResource,
 };
 
 /// The kinds that are custom resources. A ProvidedCa lives in Git only.
@@ -73,6 +74,8 @@ pub(super) struct Seen {
     pub(super) control_plane: String,
     /// Whether nobody but Windlass has written what it says.
     pub(super) is_own: bool,
+    /// Whether Windlass has written any of what it says.
+    has_own: bool,
     pub(super) is_ending: bool,
     /// What its own metadata has of what Windlass puts there.
     marks: (String, String, String, String),
@@ -108,7 +111,8 @@ impl Seen {
             version: meta.resource_version.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
             control_plane: label(CONTROL_PLANE).unwrap_or_default(),
-            is_own: is_own(meta),
+            is_own: writers(meta).all(|writer| writer == MANAGER),
+            has_own: writers(meta).any(|writer| writer == MANAGER),
             is_ending: meta.deletion_timestamp.is_some(),
             marks: (
                 label(MANAGED_BY).unwrap_or_default(),
@@ -119,6 +123,16 @@ impl Seen {
             status: data.get("status").cloned().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
         }
+    }
+
+    /// Whether it is another control plane's than the one in `home`.
+    pub(super) fn is_of_another(&self, home: &str) -> bool {
+        !["", home].contains(&&*self.control_plane)
+    }
+
+    /// Whether it says what the store holds, and not in words of Windlass.
+    pub(super) fn says_itself(&self, stored: &StoredResource) -> bool {
+        self.says(stored) && !self.has_own
     }
 
     /// Whether it says what the store holds.
@@ -233,16 +247,15 @@ fn without_namespace(resource: &Resource, home: &str) -> Option<Resource> {
     Some(resource)
 }
 
-/// Whether nobody but Windlass owns a field of what an object says.
-fn is_own(meta: &ObjectMeta) -> bool {
+/// Who owns fields of what an object says.
+fn writers(meta: &ObjectMeta) -> impl Iterator<Item = &str> {
     let managers = meta.managed_fields.iter().flatten();
-    managers
-        .filter(|entry| entry.manager.as_deref() != Some(MANAGER))
-        .all(|entry| {
-            let fields = entry.fields_v1.as_ref();
-            let has = |field| fields.is_some_and(|it| it.0.get(field).is_some());
-            !has("f:spec") && !has("f:mesh")
-        })
+    let writers = managers.filter(|entry| {
+        let fields = entry.fields_v1.as_ref();
+        let has = |field| fields.is_some_and(|it| it.0.get(field).is_some());
+        has("f:spec") || has("f:mesh")
+    });
+    writers.map(|entry| entry.manager.as_deref().unwrap_or_default())
 }
 
 fn origin_label(stored: &StoredResource) -> &'static str {
@@ -269,22 +282,22 @@ pub(super) fn place(stored: &StoredResource, home: &str) -> ObjectId {
             Kind::Mesh => String::new(),
             _ => namespace.map_or(home, ResourceName::as_str).to_owned(),
         },
-        name: if is_object_name(key.name.as_str()) {
-            key.name.to_string()
-        } else {
-            escaped(key.name.as_str())
-        },
+        name: object_name(key.name.as_str()),
+    }
+}
+
+/// The plain name of an object.
+fn object_name(name: &str) -> String {
+    if is_object_name(name) {
+        name.to_owned()
+    } else {
+        escaped(name)
     }
 }
 
 /// The name of an object whose plain name another mesh has taken.
 pub(super) fn qualified(mesh: &str, name: &str) -> String {
-    let name = format!("{mesh}.{name}");
-    if is_object_name(&name) {
-        name
-    } else {
-        escaped(&name)
-    }
+    object_name(&format!("{mesh}.{name}"))
 }
 
 /// RFC 1123 subdomain, as names of objects have to be.
@@ -310,9 +323,24 @@ fn escaped(name: &str) -> String {
     format!("{readable}-{}", &hash[..10])
 }
 
+/// The object of a Mesh.
+pub(super) fn mesh_place(mesh: &MeshName) -> ObjectId {
+    ObjectId {
+        kind: Kind::Mesh,
+        namespace: String::new(),
+        name: object_name(mesh.as_str()),
+    }
+}
+
 /// The object that shows a resource at a place.
 pub(super) fn object(stored: &StoredResource, at: &ObjectId, home: &str) -> Value {
     let mut form = to_kubernetes(&stored.resource);
+    // Who adds another CA to what is there does not have to take this one away.
+    if form["spec"]["mtls"]["ca"] == json!({"builtin": {}})
+        && let Some(mtls) = form["spec"]["mtls"].as_object_mut()
+    {
+        mtls.remove("ca");
+    }
     let name = stored.resource.key().name;
     let mut annotations = json!({});
     if at.name != name.as_str() {
@@ -333,6 +361,19 @@ pub(super) fn object(stored: &StoredResource, at: &ObjectId, home: &str) -> Valu
         form["metadata"]["namespace"] = json!(at.namespace);
     }
     form
+}
+
+/// What an object has to have to be a control plane's.
+pub(super) fn claim(at: &ObjectId, version: &str, home: &str) -> Value {
+    let mut metadata = json!({
+        "name": at.name,
+        "resourceVersion": version,
+        "labels": {MANAGED_BY: MANAGER, CONTROL_PLANE: home},
+    });
+    if at.kind != Kind::Mesh {
+        metadata["namespace"] = json!(at.namespace);
+    }
+    json!({"apiVersion": "kuma.io/v1alpha1", "kind": at.kind, "metadata": metadata})
 }
 
 #[cfg(test)]

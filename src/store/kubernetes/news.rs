@@ -6,24 +6,18 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::{ObjectMeta, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use tokio::time::sleep;
-use tokio_stream::StreamExt as _;
-use tracing::{debug, warn};
 
 use super::KubernetesStore;
 use super::cluster::Kept;
+use super::follow::follow;
 use super::ledger::read_head;
 use super::names::{MANAGED_BY, MANAGER, PART, part};
 use crate::store::News;
 
 /// How often the head is looked at without being told.
 const PULSE: Duration = Duration::from_secs(2);
-/// How long a watch may take at most before it is begun anew, in seconds. The
-/// server ends it then.
-const WATCH_SECONDS: u32 = 240;
-/// How long to wait before a watch that failed is begun anew.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 
 impl KubernetesStore {
     /// Starts what runs as long as the store is open.
@@ -46,40 +40,15 @@ impl KubernetesStore {
     /// Follows the objects with one of these labels for ever.
     async fn watch<K: Kept>(self, parts: String) {
         let labels = format!("{MANAGED_BY}={MANAGER},{PART} in ({parts})");
-        let config = watcher::Config::default()
-            .labels(&labels)
-            .timeout(WATCH_SECONDS);
-        let mut failures = 0;
-        loop {
-            let api = Api::<PartialObjectMeta<K>>::namespaced(
-                self.cluster.client(),
-                self.cluster.namespace(),
-            );
-            let mut events = std::pin::pin!(watcher(api, config.clone()));
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(event) => {
-                        failures = 0;
-                        self.hear(event);
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        self.complain(&error, failures);
-                        let longest = BACKOFF[0] * 2_u32.saturating_pow(failures.min(8));
-                        sleep(self.cluster.jitter(longest.min(BACKOFF[1]))).await;
-                    }
-                }
-            }
-        }
-    }
-
-    fn complain(&self, error: &watcher::Error, failures: u32) {
-        let error = crate::telemetry::chain(error).to_string();
-        if failures == 3 {
-            warn!(store = ?self.cluster, error, "a watch fails; the store is looked at now and then");
-        } else {
-            debug!(error, "a watch is begun anew");
-        }
+        let config = watcher::Config::default().labels(&labels);
+        let (client, namespace) = (self.cluster.client(), self.cluster.namespace());
+        let api = Api::<PartialObjectMeta<K>>::namespaced(client, namespace);
+        let (cluster, what) = (self.cluster.clone(), K::plural(&()).into_owned());
+        let hear = |event| {
+            self.hear(event);
+            std::future::ready(true)
+        };
+        follow(cluster, what, api, config, |_| None, hear).await;
     }
 
     fn hear<K>(&self, event: Event<PartialObjectMeta<K>>) {

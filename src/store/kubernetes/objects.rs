@@ -100,7 +100,7 @@ impl Objects {
     }
 
     /// The object of a resource: where it belongs if it is there, else the
-    /// first that says it is that resource.
+    /// first that says it is that resource. None is another control plane's.
     pub(super) fn of(
         &self,
         key: &ResourceKey,
@@ -108,9 +108,18 @@ impl Objects {
         home: &str,
     ) -> Option<&Seen> {
         let ids = self.by_key.get(key)?;
+        let ours = |id: &ObjectId| self.seen.get(id).filter(|it| !it.is_of_another(home));
         let place = stored.map(|stored| form::place(stored, home));
         let there = place.filter(|place| ids.contains(place));
-        self.seen.get(there.as_ref().or_else(|| ids.first())?)
+        let there = there.as_ref().and_then(ours);
+        there.or_else(|| ids.iter().find_map(ours))
+    }
+
+    /// The other control plane that has a mesh: by its Mesh, which there can be
+    /// only one of in the cluster.
+    pub(super) fn other_owner(&self, mesh: &MeshName, home: &str) -> Option<&str> {
+        let seen = self.seen.get(&form::mesh_place(mesh))?;
+        seen.is_of_another(home).then_some(&*seen.control_plane)
     }
 
     /// The resources of a mesh that objects say they are.
@@ -131,18 +140,19 @@ impl Objects {
     }
 
     /// Where a resource that has no object yet gets one: at its plain name,
-    /// unless a resource of another mesh is there.
-    pub(super) fn free_place(&self, stored: &StoredResource, home: &str) -> ObjectId {
+    /// unless a resource of another mesh, or of another control plane, is there.
+    pub(super) fn free_place(&self, stored: &StoredResource, home: &str) -> Option<ObjectId> {
         let mut place = form::place(stored, home);
         let key = stored.resource.key();
-        if self
-            .seen
-            .get(&place)
-            .is_some_and(|seen| seen.key.as_ref() != Some(&key))
-        {
+        let is_taken = |place: &ObjectId| {
+            let seen = self.seen.get(place);
+            seen.is_some_and(|seen| seen.key.as_ref() != Some(&key) || seen.is_of_another(home))
+        };
+        if is_taken(&place) {
             place.name = form::qualified(key.mesh.as_str(), key.name.as_str());
         }
-        place
+        let is_free = !is_taken(&place) || key.kind != Kind::Mesh;
+        is_free.then_some(place)
     }
 }
 
@@ -187,8 +197,17 @@ impl Cluster {
     ) -> Result<Option<Seen>, StoreError> {
         const ACTION: &str = "show a resource as a custom resource";
         let mut object = form::object(stored, at, self.namespace());
+        let mut applied = object.clone();
         if let Some(seen) = seen {
-            object["metadata"]["resourceVersion"] = Value::from(seen.version.clone());
+            applied["metadata"]["resourceVersion"] = Value::from(seen.version.clone());
+            // What someone else wrote stays theirs: who owns a field of it, too,
+            // keeps it there when they take it away.
+            if seen.says_itself(stored)
+                && let Some(fields) = applied.as_object_mut()
+            {
+                fields.remove("spec");
+                fields.remove("mesh");
+            }
         }
         let api = self.objects_at(at);
         let doing = Doing {
@@ -196,7 +215,7 @@ impl Cluster {
             verb: "patch",
         };
         let parameters = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&object);
+        let patch = Patch::Apply(&applied);
         let applied = api.patch(&at.name, &parameters, &patch);
         let applied = match self.ask(doing, &plural(at.kind), applied).await {
             Ok(object) => object,
@@ -222,6 +241,26 @@ impl Cluster {
         let replaced = api.replace(&at.name, &parameters, &replacement);
         match self.ask(doing, &plural(at.kind), replaced).await {
             Ok(object) => Ok(Some(Seen::read(at.kind, &object, self.namespace()))),
+            Err(Fault::Conflict | Fault::Missing) => Ok(None),
+            Err(fault) => Err(fault.into_error(self, ACTION)),
+        }
+    }
+
+    /// Makes an object that is nobody's this control plane's; `None` where it has
+    /// changed since it was seen: another one may have been faster.
+    pub(super) async fn claim(&self, seen: &Seen) -> Result<Option<Seen>, StoreError> {
+        const ACTION: &str = "claim a custom resource";
+        let claimed = form::claim(&seen.id, &seen.version, self.namespace());
+        let api = self.objects_at(&seen.id);
+        let doing = Doing {
+            action: ACTION,
+            verb: "patch",
+        };
+        let parameters = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(&claimed);
+        let patched = api.patch(&seen.id.name, &parameters, &patch);
+        match self.ask(doing, &plural(seen.id.kind), patched).await {
+            Ok(object) => Ok(Some(Seen::read(seen.id.kind, &object, self.namespace()))),
             Err(Fault::Conflict | Fault::Missing) => Ok(None),
             Err(fault) => Err(fault.into_error(self, ACTION)),
         }

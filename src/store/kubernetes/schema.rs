@@ -218,7 +218,7 @@ fn mtls() -> Value {
         "format": "int32",
         "description": "Which of the roots that Windlass makes for the mesh, counted from 1.",
     });
-    let ca = object(
+    let mut ca = object(
         "Which CA signs: exactly one of these.",
         &[
             (
@@ -237,6 +237,8 @@ fn mtls() -> Value {
             ),
         ],
     );
+    // Whoever applies one of them on the server's side takes the other away.
+    ca["x-kubernetes-map-type"] = json!("atomic");
     let enabled = json!({"type": "boolean", "description": "Whether proxies must use mTLS."});
     object(
         "Mutual TLS; disabled where it is left out.",

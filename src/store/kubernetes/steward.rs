@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::follow::follow;
 use super::form::{self, ObjectId};
 use super::ledger::{Head, read_head};
 use super::objects::{Objects, no_crd};
@@ -40,8 +40,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const BACKOFF: Duration = Duration::from_secs(2);
 /// How often a round follows another at once, where there is more to do.
 const ROUNDS: u32 = 20;
-/// How long a watch may take at most before it is begun anew, in seconds.
-const WATCH_SECONDS: u32 = 240;
 /// How many events are heard before they are looked at.
 const EVENTS: usize = 1_000;
 
@@ -58,6 +56,8 @@ struct Steward {
     /// The definitions that objects are shown as, by kind; `None` where they
     /// are to be looked at.
     crds: Option<BTreeMap<String, String>>,
+    /// Meshes whose objects are another control plane's, and whose.
+    left_alone: BTreeMap<MeshName, String>,
     status: status::Board,
     sweep: sweep::Sweep,
 }
@@ -100,6 +100,7 @@ impl KubernetesStore {
             refused: BTreeMap::new(),
             shown: BTreeMap::new(),
             crds: None,
+            left_alone: BTreeMap::new(),
             status: status::Board::default(),
             sweep: sweep::Sweep::default(),
         };
@@ -186,8 +187,12 @@ impl Steward {
         meshes.extend(head.meshes.keys().cloned());
         meshes.extend(head.gone.keys().cloned());
         self.shown.retain(|mesh, _| meshes.contains(mesh));
+        self.left_alone.retain(|mesh, _| meshes.contains(mesh));
         let (mut failure, mut is_done) = (None, true);
         for mesh in meshes {
+            if self.is_left_alone(&head, &mesh) {
+                continue;
+            }
             let Some(situation) = self.situation(&head, mesh).await? else {
                 return Ok(true);
             };
@@ -209,6 +214,26 @@ impl Steward {
         self.tell_status(&head).await?;
         self.sweep.sweep(&self.store).await?;
         failure.map_or(Ok(!is_done), Err)
+    }
+
+    /// Whether the objects of a mesh are another control plane's. Where both have
+    /// a mesh of that name, it is said once.
+    fn is_left_alone(&mut self, head: &Head, mesh: &MeshName) -> bool {
+        let home = self.store.cluster.namespace();
+        let Some(owner) = self.objects.other_owner(mesh, home) else {
+            self.left_alone.remove(mesh);
+            return false;
+        };
+        if head.meshes.contains_key(mesh) && self.left_alone.get(mesh).is_none_or(|it| it != owner)
+        {
+            warn!(
+                %mesh, owner,
+                "the custom resources of this mesh are those of the control plane in namespace \
+                 {owner}, and are left alone; give one of the two meshes another name"
+            );
+            self.left_alone.insert(mesh.clone(), owner.to_owned());
+        }
+        true
     }
 
     /// What the ledger holds of a mesh, and what was shown of it; `None` where
@@ -250,32 +275,15 @@ impl Steward {
 
 /// Follows the objects of a kind, in every namespace.
 async fn watch(store: KubernetesStore, kind: Kind, sender: mpsc::Sender<Heard>) {
-    let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    let mut failures: u32 = 0;
-    let mut events = std::pin::pin!(watcher(store.cluster.objects(kind, None), config));
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                failures = 0;
-                if sender.send((kind, event)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                failures += 1;
-                if failures == 1 || failures.is_multiple_of(30) {
-                    let error = if is_unknown(&error) {
-                        no_crd(kind)
-                    } else {
-                        crate::telemetry::chain(&error).to_string()
-                    };
-                    warn!(%kind, error, "custom resources cannot be watched");
-                }
-                let longest = Duration::from_millis(200) * 2_u32.saturating_pow(failures.min(4));
-                sleep(store.cluster.jitter(longest)).await;
-            }
-        }
-    }
+    let api = store.cluster.objects(kind, None);
+    let explain = move |error: &watcher::Error| is_unknown(error).then(|| no_crd(kind));
+    let hear = |event| {
+        let sender = sender.clone();
+        async move { sender.send((kind, event)).await.is_ok() }
+    };
+    let (cluster, what) = (store.cluster.clone(), kind.to_string());
+    let config = watcher::Config::default();
+    follow(cluster, what, api, config, explain, hear).await;
 }
 
 /// Whether the API server does not know the kind.

@@ -2,10 +2,26 @@
 
 use std::sync::Arc;
 
-use kube::api::DynamicObject;
+use kube::Client;
+use kube::api::{Api, DynamicObject};
 
 use super::form::{self, Seen};
-use crate::model::{DesiredResource, Kind, ResourceKey, StoredResource};
+use crate::model::{DesiredResource, Kind, MeshName, ResourceKey, StoredResource};
+
+/// The namespace of the control plane that has a mesh, by the label of its Mesh.
+///
+/// # Errors
+///
+/// Fails where the API server does not say.
+pub async fn mesh_owner(client: &Client, mesh: &MeshName) -> Result<Option<String>, kube::Error> {
+    let resource = form::api_resource(Kind::Mesh);
+    let meshes: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let found = meshes
+        .get_metadata_opt(&form::mesh_place(mesh).name)
+        .await?;
+    let labels = found.and_then(|found| found.metadata.labels);
+    Ok(labels.and_then(|mut labels| labels.remove(form::CONTROL_PLANE)))
+}
 
 /// An object that the API server is asked to take, or to let go of.
 #[derive(Debug)]
@@ -48,7 +64,13 @@ impl Submitted {
     /// Whether it is of another control plane.
     #[must_use]
     pub fn is_of_another(&self) -> bool {
-        !["", &self.home].contains(&&*self.seen.control_plane)
+        self.seen.is_of_another(&self.home)
+    }
+
+    /// Whether nothing says which control plane it is of.
+    #[must_use]
+    pub fn is_of_nobody(&self) -> bool {
+        self.seen.control_plane.is_empty()
     }
 
     /// Whether it is about to go, and waits for finalizers only.

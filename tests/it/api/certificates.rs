@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::control_plane::{Answer, call, get};
 use super::write::{api, dataplane, put, refused};
-use crate::support::daemon::authorities;
+use crate::support::daemon::{Replica, authorities, windlass};
 use crate::support::mesh_ca::verify;
 use crate::support::{Daemon, MeshCa, Site, sds, tls, wait};
 
@@ -27,8 +27,23 @@ fn admin(daemon: &Daemon) -> SocketAddr {
 }
 
 fn add(daemon: &Daemon, cert: &str, key: &str) -> Answer {
+    add_to(admin(daemon), cert, key)
+}
+
+fn add_to(admin: SocketAddr, cert: &str, key: &str) -> Answer {
     let body = json!({"cert": cert, "key": key}).to_string();
-    call(admin(daemon), "POST", ALL, "", &body)
+    call(admin, "POST", ALL, "", &body)
+}
+
+/// Waits until every replica lists these.
+fn assert_lists(daemon: &Daemon, items: &Value) {
+    for _ in 0..daemon.replicas().len() {
+        wait::until("the list", || {
+            let list = get(admin(daemon), ALL);
+            let is_right = list.status == 200 && list.json() == json!({"items": items});
+            is_right.then_some(()).ok_or(list.body)
+        });
+    }
 }
 
 fn delete(daemon: &Daemon, id: &str) -> Answer {
@@ -86,7 +101,7 @@ fn assert_nowhere(site: &Site, daemon: &Daemon, key: &str) {
 
 /// The page on mutual TLS: upload, disable, change and enable.
 #[test]
-fn the_documented_workflow_leads_from_builtin_to_a_leaf_of_the_root_that_was_added() {
+pub(crate) fn the_documented_workflow_leads_from_builtin_to_a_leaf_of_the_root_that_was_added() {
     let site = Site::from_files(&[("other.yaml", OTHER)]).set("WINDLASS_LOG", "trace");
     let daemon = site.start();
     let (builtin, provided) = (json!({"builtin": {}}), json!({"provided": {}}));
@@ -107,8 +122,7 @@ fn the_documented_workflow_leads_from_builtin_to_a_leaf_of_the_root_that_was_add
     let again = add(&daemon, &ca.cert_pem(), &ca.key_pem());
     let item = json!({"id": id, "cert": ca.cert_pem()});
     assert_eq!((again.status, again.json()), (200, item.clone()));
-    let list = get(admin(&daemon), ALL);
-    assert_eq!(list.json(), json!({"items": [item]}));
+    assert_lists(&daemon, &json!([item]));
     let table = printed(&manage(&daemon, home.path(), &["list"]));
     let (header, row) = table.split_once('\n').unwrap();
     let columns: Vec<&str> = header.split("   ").map(str::trim).collect();
@@ -160,7 +174,7 @@ fn the_documented_workflow_leads_from_builtin_to_a_leaf_of_the_root_that_was_add
 }
 
 #[test]
-fn a_certificate_goes_once_its_mesh_does_not_ask_for_it_and_may_come_back() {
+pub(crate) fn a_certificate_goes_once_its_mesh_does_not_ask_for_it_and_may_come_back() {
     let site = Site::from_files(&[("other.yaml", OTHER)]);
     let daemon = site.start();
     let (builtin, provided) = (json!({"builtin": {}}), json!({"provided": {}}));
@@ -199,7 +213,7 @@ fn a_certificate_goes_once_its_mesh_does_not_ask_for_it_and_may_come_back() {
     assert_eq!(mesh(&daemon, false, &named).status, 200);
     assert_eq!(mesh(&daemon, false, &builtin).status, 200);
     assert_eq!(delete(&daemon, &id).status, 200);
-    assert_eq!(get(admin(&daemon), ALL).json(), json!({"items": []}));
+    assert_lists(&daemon, &json!([]));
     assert_eq!(delete(&daemon, &id).status, 404);
     assert_eq!(delete(&daemon, "nonsense").status, 404);
     daemon.wait_until("its key to be destroyed", |status| {
@@ -212,6 +226,61 @@ fn a_certificate_goes_once_its_mesh_does_not_ask_for_it_and_may_come_back() {
     daemon.wait_until("the root that came back to sign", |status| {
         authorities(status, "demo", "active") == [&*id]
     });
+}
+
+/// On two replicas; what they share is for the caller to say.
+pub(crate) fn one_replica_adds_and_the_other_lists_and_deletes() {
+    let site = Site::from_files(&[("other.yaml", OTHER)]);
+    let daemon = site.start();
+    assert_eq!(mesh(&daemon, false, &json!({"builtin": {}})).status, 201);
+    let [one, other] = daemon.replicas() else {
+        panic!("these are not two replicas");
+    };
+    let manage = |at: &Replica, arguments: &[&str]| {
+        let mut command = windlass();
+        command.args(["manage", "ca", "provided", "certificates"]);
+        command
+            .args(arguments)
+            .args(["--mesh", "demo", "--address"]);
+        command.arg(format!("http://{}", at.listeners().api));
+        command.output().unwrap()
+    };
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for (adds, deletes) in [(one, other), (other, one)] {
+        let ca = MeshCa::for_mesh("demo");
+        let (cert, key) = (
+            file("ca.crt", &ca.cert_pem()),
+            file("ca.key", &ca.key_pem()),
+        );
+        let files = ["add", "--cert-file", &*cert, "--key-file", &*key];
+        // A replica that has not heard of what the other one did looks first.
+        let added = printed(&manage(adds, &files));
+        let id = added.trim_end();
+        let admin: SocketAddr = deletes.listeners().admin.parse().unwrap();
+        let again = add_to(admin, &ca.cert_pem(), &ca.key_pem());
+        assert_eq!((again.status, again.json()["id"].as_str()), (200, Some(id)));
+        wait::until("the other replica to list it", || {
+            let table = printed(&manage(deletes, &["list"]));
+            table.contains(id).then_some(()).ok_or(table)
+        });
+        printed(&manage(deletes, &["delete", "--id", id]));
+        wait::until("the first replica to know that it is gone", || {
+            let table = printed(&manage(adds, &["list"]));
+            (!table.contains(id)).then_some(()).ok_or(table)
+        });
+        let gone = manage(adds, &["delete", "--id", id]);
+        assert!(!gone.status.success(), "{gone:?}");
+        daemon.wait_until("its key to be destroyed", |status| {
+            let states = ["staged", "prepared", "active", "retiring"];
+            let mut known = states.iter().flat_map(|it| authorities(status, "demo", it));
+            known.all(|known| known != id)
+        });
+    }
 }
 
 #[test]
@@ -353,7 +422,7 @@ fn what_is_no_root_with_its_key_is_refused_with_all_that_is_wrong() {
     }
     let large = "x".repeat(300 * 1024);
     assert_eq!(add(&daemon, &good, &large).status, 413);
-    assert_eq!(get(admin(&daemon), ALL).json(), json!({"items": []}));
+    assert_lists(&daemon, &json!([]));
 
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("ca.crt"), between).unwrap();

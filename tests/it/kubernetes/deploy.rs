@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::site::{MESH, SYSTEM, add_account, manifest, register_webhook};
+use super::site::{
+    MESH, SYSTEM, add_account, assert_proven_by, manifest, register_webhook, webhook_ca,
+};
 use crate::support::daemon::windlass;
 use crate::support::kubernetes::{API_AUDIENCE, Cluster, printed};
 use crate::support::sds::fetch_with;
@@ -23,7 +25,7 @@ fn rendered(cluster: &Cluster) -> String {
 
 /// Applies them. The API server of the tests may be one of before 1.21, which has
 /// the PodDisruptionBudget under its beta name only.
-fn install(cluster: &Cluster) {
+pub(super) fn install(cluster: &Cluster) {
     let mut manifests = rendered(cluster);
     let versions = cluster.run(&["api-versions"]);
     if !versions.lines().any(|version| version == "policy/v1") {
@@ -47,7 +49,7 @@ fn own_kubeconfig(cluster: &Cluster) -> PathBuf {
 }
 
 /// A site with those rights.
-fn site_in(cluster: &Cluster) -> Site {
+pub(super) fn site_in(cluster: &Cluster) -> Site {
     let kubeconfig = own_kubeconfig(cluster);
     let site = Site::from_files(&[("demo.yaml", MESH)]);
     let identity = site.state_dir().with_file_name("identity.txt");
@@ -65,7 +67,7 @@ fn site_in(cluster: &Cluster) -> Site {
 }
 
 /// A control plane in the cluster with those rights.
-fn start(cluster: &Cluster) -> (Site, Daemon) {
+pub(super) fn start(cluster: &Cluster) -> (Site, Daemon) {
     let site = site_in(cluster);
     // Nobody could judge before there is somebody.
     cluster.run(&["delete", "validatingwebhookconfiguration", "windlass"]);
@@ -106,6 +108,42 @@ fn the_manifests_are_taken_by_the_api_server() {
         service.split(' ').all(|name| name == "windlass-webhook"),
         "{service}"
     );
+}
+
+#[test]
+fn an_overlay_for_another_namespace_leads_to_nothing_in_the_first() {
+    let cluster = Cluster::take();
+    let folder = cluster.kubeconfig().with_file_name("overlay");
+    let (base, overlay) = (folder.join("base"), folder.join("other"));
+    for folder in [&base, &overlay] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    for file in fs::read_dir(manifest("")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), base.join(file.file_name())).unwrap();
+    }
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guides/kubernetes.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let begin = guide.find("nameSuffix: -other").expect("the overlay");
+    let begin = guide[..begin].rfind("```yaml\n").unwrap() + "```yaml\n".len();
+    let text = &guide[begin..];
+    let text = &text[..text.find("```").unwrap()];
+    let text = text.replace("github.com/you/windlass/deploy/kubernetes", "../base");
+    fs::write(overlay.join("kustomization.yaml"), text).unwrap();
+    let config = fs::read_to_string(manifest("config.yaml")).unwrap();
+    let config = config.replace("windlass.windlass-system", "windlass-other.other-system");
+    fs::write(overlay.join("config.yaml"), config).unwrap();
+    let rendered = cluster.run(&["kustomize", overlay.to_str().unwrap()]);
+    assert!(!rendered.contains("windlass-system"), "{rendered}");
+    let counts = [
+        ("name: windlass-webhook-other", 4),
+        // Of the ClusterRole.
+        ("  - windlass-other\n", 1),
+        ("namespace: other-system\n", 14),
+    ];
+    for (text, count) in counts {
+        assert_eq!(rendered.matches(text).count(), count, "{text}: {rendered}");
+    }
 }
 
 #[test]
@@ -222,6 +260,7 @@ fn of_two_replicas_in_the_cluster_the_other_reconciles_after_a_kill() {
     install(&cluster);
     add_account(&cluster, "team", "web");
     let (site, first) = start(&cluster);
+    let bundle = webhook_ca(&cluster);
     // The same repository and identity, another name and state folder.
     let repo = site.repo.path().to_str().unwrap().to_owned();
     let mut settings = site.settings().iter();
@@ -254,6 +293,10 @@ fn of_two_replicas_in_the_cluster_the_other_reconciles_after_a_kill() {
 
     // A Service leads to who is there.
     register_webhook(&cluster, &second);
+    assert_eq!(webhook_ca(&cluster), bundle);
+    for daemon in [&first, &second] {
+        assert_proven_by(&bundle, daemon);
+    }
     first.kill9();
     let killed = Instant::now();
     let text = "type: TrafficPermission\nmesh: demo\nname: after-the-kill\n\

@@ -1,6 +1,12 @@
 //! A control plane beside an API server.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::support::kubernetes::Cluster;
 use crate::support::{Daemon, Site, wait};
@@ -66,11 +72,22 @@ pub(super) fn add_crds(cluster: &Cluster) {
 /// Tells the API server where the webhook is, in the place of a Service, and
 /// waits until the control plane has told it the CA.
 pub(super) fn register_webhook(cluster: &Cluster, daemon: &Daemon) {
-    let read = ["create", "--dry-run=client", "-o=json", "-f"];
+    let address = daemon.listeners().webhook.as_ref().expect("a webhook");
+    register_webhook_at(cluster, daemon, address);
+}
+
+/// The same, where the API server reaches it at another address.
+pub(super) fn register_webhook_at(cluster: &Cluster, daemon: &Daemon, address: &str) {
+    let read = [
+        "create",
+        "--dry-run=client",
+        "--validate=false",
+        "-o=json",
+        "-f",
+    ];
     let file = manifest("webhook.yaml");
     let read = cluster.run(&[&read[..], &[&*file]].concat());
     let mut configuration: Value = serde_json::from_str(&read).expect("JSON");
-    let address = daemon.listeners().webhook.as_ref().expect("a webhook");
     let webhooks = configuration["webhooks"].as_array_mut();
     for webhook in webhooks.expect("webhooks") {
         webhook["clientConfig"] = json!({"url": format!("https://{address}/validate")});
@@ -88,4 +105,25 @@ pub(super) fn register_webhook(cluster: &Cluster, daemon: &Daemon) {
             _ => Err(daemon.log()),
         }
     });
+}
+
+/// The CA that the API server checks the webhook by, as PEM.
+pub(super) fn webhook_ca(cluster: &Cluster) -> String {
+    let bundle = "-o=jsonpath={.webhooks[0].clientConfig.caBundle}";
+    let told = ["get", "validatingwebhookconfiguration", "windlass", bundle];
+    let bundle = STANDARD.decode(cluster.run(&told)).expect("base64");
+    String::from_utf8(bundle).expect("PEM")
+}
+
+/// That the webhook of a daemon shows a certificate of that CA.
+pub(super) fn assert_proven_by(ca: &str, daemon: &Daemon) {
+    let ca = Certificate::from_pem(ca.as_bytes()).expect("a certificate");
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca]));
+    let config = Agent::config_builder().proxy(None).tls_config(tls.build());
+    let config = config.timeout_global(Some(Duration::from_secs(10)));
+    let agent: Agent = config.http_status_as_error(false).build().into();
+    let address = daemon.listeners().webhook.as_ref().expect("a webhook");
+    let answer = agent.get(format!("https://{address}/validate")).call();
+    assert_eq!(answer.expect("an answer over TLS").status(), 405);
 }

@@ -90,7 +90,7 @@ struct Chaos {
 impl Chaos {
     fn new(seed: u64) -> Self {
         let cluster = Cluster::of_pods(3);
-        let store = cluster.store.clone();
+        let store = cluster.postgres();
         let first = files(0);
         let first = first
             .each_ref()

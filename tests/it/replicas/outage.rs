@@ -27,7 +27,7 @@ fn commit(repo: &Repo, name: &str) -> String {
 #[test]
 fn replicas_that_lose_the_store_serve_on_and_say_so() {
     let cluster = Cluster::of(2);
-    let store = cluster.store.clone();
+    let store = cluster.postgres();
     let site = Site::from_examples().on(Some(cluster));
     let daemon = site.start();
     let before = sds::fetch(&daemon, "default", "dp-echo-1").expect("secrets");

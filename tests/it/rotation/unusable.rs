@@ -14,7 +14,8 @@ fn spoil_staged_keys(site: &Site) {
     let is_staged = "document LIKE '%\"staged\"%'";
     let spoiled = if let Some(cluster) = site.cluster() {
         let query = format!("UPDATE authority SET key = '\\x00' WHERE {is_staged}");
-        let server = cluster.store.lock().expect("the store");
+        let server = cluster.postgres();
+        let server = server.lock().expect("the store");
         runtime.block_on(server.execute(&query))
     } else {
         let query = format!("UPDATE authority SET key = x'00' WHERE {is_staged}");

@@ -28,7 +28,7 @@ spec: {mtls: {enabled: false}}
 ";
 
 /// A resource that a file in Git holds.
-fn of_git(resource: windlass::model::Resource) -> Operation {
+pub(super) fn of_git(resource: windlass::model::Resource) -> Operation {
     let origin = Origin::Source {
         source: "default".parse().unwrap(),
         file: "demo/mesh.yaml".into(),

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use windlass::model::{Generation, Kind};
+use windlass::store::kubernetes::KubernetesStore;
 use windlass::store::{Reach, Store};
 
-use super::{PATIENCE, Site, eventually};
-use crate::store_contract::samples::{change, key, mesh, permission, put, write};
+use super::{AsItIs, PATIENCE, Site, eventually};
+use crate::store_contract::kubernetes::NAMESPACE;
+use crate::store_contract::samples::{change, key, mesh, permission, put, sealed, write};
+use crate::support::gap::Gap;
+use crate::support::kubernetes::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn news_comes_after_the_server_was_restarted_and_its_versions_forgotten() {
@@ -59,6 +63,80 @@ async fn news_comes_after_the_server_was_restarted_and_its_versions_forgotten() 
     eventually("it is taken over", async || {
         let current = other.load().await.unwrap();
         current.meshes["demo"].resources.get(&applied).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_has_expired_begins_anew_and_misses_nothing() {
+    // With its cache, the server may well know what etcd has forgotten.
+    let cluster = Cluster::take_with(&["--watch-cache=false"]);
+    let site = Site::in_cluster(cluster).await;
+    let (client, gap) = Gap::before(site.cluster.client().await);
+    let store = Arc::new(KubernetesStore::new(client, NAMESPACE, "the other side"));
+    store.adopt_with(Arc::new(AsItIs(Arc::clone(&store))));
+    let _leads = store.lead("a").await.unwrap();
+    let other = site.another().await;
+    let all = vec![
+        put(mesh("demo")),
+        put(permission("demo", "kept")),
+        put(permission("demo", "gone")),
+    ];
+    change(&other, "demo", all).await.unwrap();
+    let shown = ["trafficpermission", "-n", NAMESPACE];
+    eventually("they are shown", async || {
+        let all = site.get(&shown)?;
+        (all["items"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    let secret = sealed("secret");
+    other.put_secret_if_absent("gone", &secret).await.unwrap();
+    let mut news = store.news();
+    let told = news.wait_for(|news| news.secrets > 1);
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    told.expect("news of the secret").unwrap();
+
+    gap.cut();
+    let deletion = ["delete", "trafficpermission", "gone", "-n", NAMESPACE];
+    site.cluster.run(&deletion);
+    let applied = windlass::manifest::to_kubernetes(&permission("demo", "applied"));
+    let mut applied = applied.to_string();
+    applied = applied.replacen("\"metadata\":{", "\"metadata\":{\"namespace\":\"prod\",", 1);
+    site.cluster.apply(&applied).unwrap();
+    other.delete_secret("gone").await.unwrap();
+    site.cluster.compact();
+    let before = *news.borrow_and_update();
+    assert_eq!(gap.expired(), [""; 0]);
+    gap.mend();
+
+    eventually("all watches have expired", async || {
+        let all = [
+            "configmaps",
+            "dataplanes",
+            "meshes",
+            "secrets",
+            "trafficpermissions",
+        ];
+        (gap.expired() == all).then_some(())
+    })
+    .await;
+    let told = news.wait_for(|news| news.secrets > before.secrets);
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    told.expect("news of a secret that is gone").unwrap();
+    eventually("what was written and deleted is taken over", async || {
+        let current = other.load().await.unwrap();
+        let mesh = &current.meshes["demo"];
+        let names = mesh.resources.keys().map(|key| key.name.as_str());
+        names.eq(["demo", "applied", "kept"]).then_some(())
+    })
+    .await;
+    // The watches that began anew tell what happens next.
+    site.cluster
+        .run(&["delete", "trafficpermission", "kept", "-n", NAMESPACE]);
+    eventually("the next deletion is taken over", async || {
+        let current = other.load().await.unwrap();
+        let kept = key("demo", Kind::TrafficPermission, "kept");
+        (!current.meshes["demo"].resources.contains_key(&kept)).then_some(())
     })
     .await;
 }

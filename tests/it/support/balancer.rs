@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(crate) struct Balancer {
     address: SocketAddr,
     servers: Arc<Mutex<Vec<Option<SocketAddr>>>>,
+    clients: Arc<Mutex<Vec<Weak<TcpStream>>>>,
     stopped: Arc<AtomicBool>,
     listens: Option<JoinHandle<()>>,
 }
@@ -28,6 +29,8 @@ impl Balancer {
         let servers = Arc::new(Mutex::new(vec![None; servers]));
         let stopped = Arc::new(AtomicBool::new(false));
         let (of, is_stopped) = (Arc::clone(&servers), Arc::clone(&stopped));
+        let clients = Arc::new(Mutex::new(Vec::new()));
+        let open = Arc::clone(&clients);
         let listens = thread::spawn(move || {
             let turn = Arc::new(AtomicUsize::new(0));
             for client in listener.incoming() {
@@ -35,10 +38,15 @@ impl Balancer {
                     return;
                 }
                 let Ok(client) = client else { continue };
+                let client = Arc::new(client);
+                let mut open = open.lock().expect("the clients");
+                open.retain(|client: &Weak<TcpStream>| client.strong_count() > 0);
+                open.push(Arc::downgrade(&client));
+                drop(open);
                 let (of, turn) = (Arc::clone(&of), Arc::clone(&turn));
                 thread::spawn(move || {
                     if let Some(server) = dial(&of, &turn) {
-                        splice(client, server);
+                        splice(&client, server);
                     }
                 });
             }
@@ -46,9 +54,19 @@ impl Balancer {
         Self {
             address,
             servers,
+            clients,
             stopped,
             listens: Some(listens),
         }
+    }
+
+    /// Ends all connections. Returns how many.
+    pub(crate) fn cut(&self) -> usize {
+        let clients = std::mem::take(&mut *self.clients.lock().expect("the clients"));
+        let clients = clients.iter().filter_map(Weak::upgrade);
+        clients
+            .filter(|client| client.shutdown(Shutdown::Both).is_ok())
+            .count()
     }
 
     /// The address.
@@ -90,13 +108,14 @@ fn dial(servers: &Mutex<Vec<Option<SocketAddr>>>, turn: &AtomicUsize) -> Option<
 }
 
 /// Carries bytes both ways until either side is done.
-fn splice(client: TcpStream, server: TcpStream) {
+fn splice(client: &TcpStream, server: TcpStream) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else {
+    let (Ok(from), Ok(back), Ok(to)) = (client.try_clone(), client.try_clone(), server.try_clone())
+    else {
         return;
     };
     let up = thread::spawn(move || carry(from, to));
-    carry(server, client);
+    carry(server, back);
     let _ = up.join();
 }
 

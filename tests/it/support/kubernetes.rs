@@ -52,6 +52,15 @@ impl Cluster {
         }
     }
 
+    /// The same, started with these flags beside the ones of every server.
+    pub(crate) fn take_with(flags: &[&str]) -> Self {
+        let cluster = Self::take();
+        cluster.server.kill9();
+        cluster.server.set_flags(flags);
+        cluster.start();
+        cluster
+    }
+
     /// Where it listens: `https://127.0.0.1:<port>`.
     pub(crate) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.server.port())
@@ -187,6 +196,24 @@ impl Cluster {
         pki::sign_token(self.server.folder(), &claims)
     }
 
+    /// Has a Service lead to an address, as the cluster does once a pod behind
+    /// it is ready. The API itself would take no address of loopback.
+    pub(crate) fn lead_to(&self, namespace: &str, service: &str, port: &str, address: &str) {
+        let (host, number) = address.rsplit_once(':').expect("an address");
+        let number: u16 = number.parse().expect("a port");
+        let endpoints = json!({
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {"namespace": namespace, "name": service, "uid": "of-the-test"},
+            "subsets": [{
+                "addresses": [{"ip": host}],
+                "ports": [{"name": port, "port": number, "protocol": "TCP"}],
+            }],
+        });
+        let key = format!("/registry/services/endpoints/{namespace}/{service}");
+        self.server.etcd().put(&key, &endpoints);
+    }
+
     /// Kills the API server as `kill -9` does.
     pub(crate) fn kill9(&self) {
         self.server.kill9();
@@ -204,8 +231,8 @@ impl Cluster {
         self.server.wait_until_ready();
     }
 
-    /// Forgets all versions before the present one. Who then asks a restarted
-    /// API server to go on from an older one is told 410.
+    /// Forgets all versions before the present one. Who then asks an API server
+    /// that has no cache of watches to go on from an older one is told 410.
     pub(crate) fn compact(&self) {
         self.server.etcd().compact();
     }

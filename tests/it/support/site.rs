@@ -61,7 +61,7 @@ impl Site {
         if let Some(cluster) = &cluster {
             let identity = self.home.path().join("store-identity.txt");
             fs::copy(self.home.path().join("identity.txt"), &identity).expect("an identity");
-            let variables = cluster.store.lock().expect("the store").variables();
+            let variables = cluster.variables();
             self.settings.extend(variables);
             self = self.set(
                 "WINDLASS_STORE_ENCRYPTION_IDENTITY_FILE",
@@ -112,7 +112,7 @@ impl Site {
     /// The store, to look at it.
     async fn store(&self) -> Result<Box<dyn Store>, StoreError> {
         if let Some(cluster) = &self.cluster {
-            let config = cluster.store.lock().expect("the store").config();
+            let config = cluster.postgres().lock().expect("the store").config();
             return Ok(Box::new(PostgresStore::open_for_reading(&config).await?));
         }
         let path = self.state_dir().join("windlass.db");

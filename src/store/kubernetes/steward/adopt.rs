@@ -71,8 +71,6 @@ impl Steward {
                     }
                 }
                 (Some(_), _) if is_gits => heal.push(key.clone()),
-                // Another control plane's.
-                (_, Some(seen)) if !["", home].contains(&&*seen.control_plane) => {}
                 (_, Some(seen)) => {
                     if !self.is_refused(seen, situation.now.state.generation) {
                         written.push((key.clone(), Foreign::Written(seen.id.clone())));
@@ -152,6 +150,14 @@ impl Steward {
         let Some(adopter) = self.store.adopter.get().cloned() else {
             return Ok(false);
         };
+        // A Mesh decides whose its dependents are: one control plane takes it.
+        if key.kind == Kind::Mesh && seen.control_plane.is_empty() {
+            let Some(claimed) = self.store.cluster.claim(&seen).await? else {
+                self.look_again(id).await?;
+                return Ok(true);
+            };
+            self.objects.learn(claimed);
+        }
         match adopter.adopt(key, after).await {
             Ok(()) => {
                 info!(resource = %key, object = %id.name, "what someone wrote to a custom resource is taken over");

@@ -101,7 +101,7 @@ impl Steward {
                 })
             }
             (Some(stored), None) => {
-                let place = self.objects.free_place(stored, home);
+                let place = self.objects.free_place(stored, home)?;
                 Some(Step::Show(Arc::clone(stored), place, None))
             }
             (None, Some(seen)) => (!seen.is_ending).then(|| Step::Hide(Box::new(seen.clone()))),

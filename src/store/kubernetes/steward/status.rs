@@ -47,6 +47,10 @@ impl Steward {
         self.status.last = Some((now, head.generation));
         let mut wrong: Vec<(ObjectId, Value)> = Vec::new();
         for tree in &trees {
+            let home = self.store.cluster.namespace();
+            if self.objects.other_owner(&tree.state.name, home).is_some() {
+                continue;
+            }
             self.compare(&tree.state, &evidence, &mut wrong);
         }
         let strangers = self.strangers(&trees);
@@ -69,11 +73,17 @@ impl Steward {
         let home = self.store.cluster.namespace();
         let mut strangers = Vec::new();
         for seen in self.objects.all() {
+            if seen.is_of_another(home) {
+                continue;
+            }
             let Some(key) = &seen.key else {
                 let why = seen.content.clone().err().unwrap_or_default();
                 strangers.push((seen.clone(), why));
                 continue;
             };
+            if self.objects.other_owner(&key.mesh, home).is_some() {
+                continue;
+            }
             let mesh = trees.iter().find(|tree| tree.state.name == key.mesh);
             let stored = mesh.and_then(|tree| tree.state.resources.get(key));
             let first = self.objects.of(key, stored.map(|it| &**it), home);

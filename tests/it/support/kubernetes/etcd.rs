@@ -68,6 +68,12 @@ impl Etcd {
         foreign
     }
 
+    /// Puts an object in the place of whatever there was.
+    pub(super) fn put(&self, key: &str, object: &Value) {
+        let (key, object) = (STANDARD.encode(key), STANDARD.encode(object.to_string()));
+        self.call("/v3/kv/put", &json!({"key": key, "value": object}));
+    }
+
     /// Forgets all versions before the present one.
     pub(super) fn compact(&self) {
         let revision = self.range(1)["header"]["revision"].clone();

@@ -16,6 +16,8 @@ use super::{API_AUDIENCE, pki, program, until};
 
 const ETCD: &str = "etcd";
 const API_SERVER: &str = "kube-apiserver";
+/// The file with the flags that one test wants.
+const FLAGS: &str = "flags";
 /// How often to try other ports where someone else was faster.
 const ATTEMPTS: usize = 3;
 
@@ -83,6 +85,10 @@ impl Server {
         }
         let baseline: Vec<String> = self.read("baseline").lines().map(str::to_owned).collect();
         let deleted = self.etcd().delete_all_but(&baseline);
+        if self.0.join(FLAGS).exists() {
+            self.kill9();
+            fs::remove_file(self.0.join(FLAGS)).expect("the flags of a test go");
+        }
         if self.pid(API_SERVER).is_none() {
             self.start_api_server();
         }
@@ -142,30 +148,45 @@ impl Server {
         );
     }
 
+    /// Starts the API server with these flags, too, until another test has it.
+    pub(super) fn set_flags(&self, flags: &[&str]) {
+        self.write(FLAGS, &flags.join("\n"));
+    }
+
     pub(super) fn start_api_server(&self) {
-        self.spawn(
-            API_SERVER,
-            &[
-                format!("--etcd-servers=http://{}", self.etcd().0),
-                "--bind-address=127.0.0.1".to_owned(),
-                format!("--secure-port={}", self.port()),
-                format!("--tls-cert-file={}", self.path("server.pem")),
-                format!("--tls-private-key-file={}", self.path("server.key")),
-                format!("--cert-dir={}", self.path("certificates")),
-                format!("--token-auth-file={}", self.path("tokens.csv")),
-                format!("--service-account-key-file={}", self.path("accounts.pub")),
-                format!(
-                    "--service-account-signing-key-file={}",
-                    self.path("accounts.key")
-                ),
-                format!("--service-account-issuer={API_AUDIENCE}"),
-                "--authorization-mode=RBAC".to_owned(),
-                "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-                // It waits for a controller that is not here.
-                "--disable-admission-plugins=ServiceAccount".to_owned(),
-                "--shutdown-delay-duration=0s".to_owned(),
-            ],
-        );
+        let flags = fs::read_to_string(self.0.join(FLAGS)).unwrap_or_default();
+        let flags = flags.lines().map(str::to_owned);
+        let all = self.api_server_flags().into_iter().chain(flags);
+        // One that was killed may not have let go of it yet.
+        until("its port", || {
+            TcpListener::bind(format!("127.0.0.1:{}", self.port())).map_err(|it| it.to_string())
+        });
+        self.spawn(API_SERVER, &all.collect::<Vec<_>>());
+    }
+
+    fn api_server_flags(&self) -> Vec<String> {
+        vec![
+            format!("--etcd-servers=http://{}", self.etcd().0),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", self.port()),
+            format!("--tls-cert-file={}", self.path("server.pem")),
+            format!("--tls-private-key-file={}", self.path("server.key")),
+            format!("--cert-dir={}", self.path("certificates")),
+            format!("--token-auth-file={}", self.path("tokens.csv")),
+            format!("--service-account-key-file={}", self.path("accounts.pub")),
+            format!(
+                "--service-account-signing-key-file={}",
+                self.path("accounts.key")
+            ),
+            format!("--service-account-issuer={API_AUDIENCE}"),
+            "--authorization-mode=RBAC".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            // It waits for a controller that is not here.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            "--shutdown-delay-duration=0s".to_owned(),
+            // A Service leads to its endpoints: there is no kube-proxy.
+            "--enable-aggregator-routing=true".to_owned(),
+        ]
     }
 
     /// Starts a program that outlives this process.

@@ -5,6 +5,7 @@
 //! schema would speak before them. Unknown fields are kept for the same
 //! reason: the rules refuse them, where the API server would drop them in silence.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::form::{self, KINDS};
@@ -142,9 +143,10 @@ fn port(about: &str) -> Value {
     json!({"type": "integer", "format": "int32", "description": about})
 }
 
-fn words(about: &str, words: impl IntoIterator<Item = Value>) -> Value {
-    let words: Vec<Value> = words.into_iter().collect();
-    json!({"type": "string", "description": about, "enum": words})
+/// One of a few words: which, is for the rules to say.
+fn words(about: &str, words: &[impl Serialize]) -> Value {
+    let words: Vec<String> = words.iter().map(|it| json!(it).to_string()).collect();
+    text(&format!("{about} One of {}.", words.join(", ")))
 }
 
 fn tags() -> Value {
@@ -192,8 +194,7 @@ fn mtls() -> Value {
                 "strategy",
                 words(
                     "How a change of CA is carried out.",
-                    [Strategy::Rolling, Strategy::DisableFirst, Strategy::Forbid]
-                        .map(|it| json!(it)),
+                    &[Strategy::Rolling, Strategy::DisableFirst, Strategy::Forbid],
                 ),
             ),
             (
@@ -204,13 +205,10 @@ fn mtls() -> Value {
                 "offline",
                 words(
                     "What a gate does about proxies that are known but not connected.",
-                    [Offline::Block, Offline::Ignore].map(|it| json!(it)),
+                    &[Offline::Block, Offline::Ignore],
                 ),
             ),
-            (
-                "hold",
-                words("The phase to stop before.", Phase::ALL.map(|it| json!(it))),
-            ),
+            ("hold", words("The phase to stop before.", &Phase::ALL)),
         ],
     );
     let ordinal = json!({

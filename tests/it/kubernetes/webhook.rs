@@ -152,6 +152,17 @@ fn an_unsafe_change_of_ca_is_refused_as_by_the_api() {
         &["* mtls.ca: exactly one of \"builtin\" and \"provided\" must be set"],
     );
 
+    // Which words there are, the rules say, and not the schema.
+    let unknown = "{enabled: true, transition: {strategy: bogus}}";
+    let said = judged.refused(&mesh("shop", unknown));
+    assert_says(
+        &said,
+        &[
+            "denied the request: Resource is not valid",
+            "* mtls.transition.strategy: must be one of rolling, disableFirst, forbid",
+        ],
+    );
+
     // A question without consequences has none.
     let file = judged.file("dry.yaml", &mesh("dry", "{enabled: true}"));
     judged

@@ -138,8 +138,17 @@ async fn what_someone_applies_is_taken_over() {
     })
     .await;
 
+    let accepted = async || {
+        let object = site.get(&["trafficpermission", "everyone", "-n", "prod"])?;
+        let condition = &object["status"]["conditions"][0];
+        let is_seen = condition["observedGeneration"] == object["metadata"]["generation"];
+        (is_seen && condition["type"] == "Accepted" && condition["status"] == "True").then_some(())
+    };
+    eventually("its status says that it is accepted", &accepted).await;
+
     let changed = PERMISSION.replacen("'*'", "web", 1);
     site.cluster.apply(&changed).unwrap();
+    eventually("its status says that the change is", &accepted).await;
     eventually("the change is stored", async || {
         let current = store.load().await.unwrap();
         let stored = current.meshes["demo"].resources[&everyone].clone();

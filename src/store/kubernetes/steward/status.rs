@@ -45,7 +45,7 @@ impl Steward {
             return Ok(());
         };
         self.status.last = Some((now, head.generation));
-        let mut wrong: Vec<(ObjectId, Value)> = Vec::new();
+        let mut wrong: Vec<Wrong> = Vec::new();
         for tree in &trees {
             let home = self.store.cluster.namespace();
             if self.objects.other_owner(&tree.state.name, home).is_some() {
@@ -54,8 +54,10 @@ impl Steward {
             self.compare(&tree.state, &evidence, &mut wrong);
         }
         let strangers = self.strangers(&trees);
+        // What is as expected can wait.
+        wrong.sort_by_key(|it| it.only_accepted);
         wrong.truncate(MOST);
-        for_each(wrong, |(id, status)| {
+        for_each(wrong, |Wrong { id, status, .. }| {
             let cluster = self.store.cluster.clone();
             async move { cluster.tell_status(&id, &status).await }
         })
@@ -99,30 +101,31 @@ impl Steward {
     }
 
     /// Finds the statuses of a mesh that are wrong.
-    fn compare(&self, mesh: &MeshState, evidence: &Evidence, wrong: &mut Vec<(ObjectId, Value)>) {
+    fn compare(&self, mesh: &MeshState, evidence: &Evidence, wrong: &mut Vec<Wrong>) {
         let home = self.store.cluster.namespace();
         let mut compare = |key: &ResourceKey, mut wanted: Value| {
             let stored = mesh.resources.get(key);
             let Some(seen) = self.objects.of(key, stored.map(|it| &**it), home) else {
                 return;
             };
-            if stored.is_some_and(|stored| seen.says(stored)) {
-                let is_refused = condition(seen).is_some_and(|it| it["status"] != json!("True"));
-                let is_told = key.kind != Kind::Mesh && condition(seen).is_none();
-                if (is_refused || !is_told)
-                    && let Some(status) =
-                        accepted(seen, "True", "Stored", "the store holds what it says")
-                {
-                    wanted["conditions"] = status["conditions"].clone();
-                }
-            }
             let fields = wanted.as_object().into_iter().flatten();
             let differs = fields.clone().any(|(name, value)| {
                 seen.status.get(name) != Some(value)
                     && !(value.is_null() && seen.status.get(name).is_none())
             });
-            if differs {
-                wrong.push((seen.id.clone(), wanted));
+            let is_refused = condition(seen).is_some_and(|it| it["status"] != json!("True"));
+            let is_stored = stored.is_some_and(|stored| seen.says(stored));
+            let accepted = accepted(seen, "True", "Stored", "the store holds what it says");
+            let accepted = accepted.filter(|_| is_stored);
+            if let Some(status) = &accepted {
+                wanted["conditions"] = status["conditions"].clone();
+            }
+            if differs || accepted.is_some() {
+                wrong.push(Wrong {
+                    id: seen.id.clone(),
+                    status: wanted,
+                    only_accepted: !differs && !is_refused,
+                });
             }
         };
         let (mut known, mut online) = (0_usize, 0_usize);
@@ -168,6 +171,15 @@ impl Steward {
             compare(&ResourceKey::mesh(&mesh.name), status);
         }
     }
+}
+
+/// A status that is not what it should be.
+struct Wrong {
+    id: ObjectId,
+    /// What it should be.
+    status: Value,
+    /// Whether all that it lacks is that the store holds what its object says.
+    only_accepted: bool,
 }
 
 fn condition(seen: &Seen) -> Option<&Value> {

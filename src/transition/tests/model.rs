@@ -9,6 +9,17 @@
 //! that is late but not lost is one after which the machine takes its time.
 //! States that differ only in which proxy is which are one.
 //!
+//! Explored are, with two proxies: commits and reverts with anything that goes
+//! wrong to proxies; crashes with commits, with reverts and after a rejection, these
+//! two of proxies that ask for secrets from the beginning; a
+//! Dataplane that is deleted and comes back; `offline: ignore`. With three:
+//! commits and reverts with one thing that goes wrong, and one that joins two
+//! where nothing does. Not explored are approvals (an approved proxy is one that
+//! is away for long, as far as the machine goes), crashes beside what proxies do
+//! other than rejecting, roots that end, several replicas (the evidence that they
+//! share is one here), and what becomes of a proxy between being given up, by
+//! its deletion or by `offline: ignore`, and having all again: nothing is promised.
+//!
 //! What the machine takes for granted of the server of xDS is a [`Fault`] too,
 //! each with a test that the model finds it: that a connection is on record
 //! before anything is given on it, that nothing is given that is older than the
@@ -16,10 +27,11 @@
 //! anew.
 //!
 //! `WINDLASS_MODEL=commits=3,troubles=2` runs all with other bounds: they are
-//! `proxies`, `joining`, `eager`, `commits`, `troubles`, `lags`, `crashes` and
-//! `rogue`, each a number.
+//! `proxies`, `joining`, `eager`, `commits`, `troubles`, `lags`, `crashes` (1:
+//! nothing else goes wrong, 2: but a rejection before), `deletes` and `rogue`, each a number.
 
 mod judge;
+mod past;
 mod proxy;
 mod runs;
 mod world;
@@ -51,11 +63,20 @@ struct Run {
     troubles: u8,
     /// Whether the store may know less than the memory, which a crash loses.
     lags: bool,
-    /// Whether it does, and is all that goes wrong.
-    crashes: bool,
+    wrong: Wrong,
+    /// Whether Dataplanes are deleted, too.
+    deletes: bool,
     /// Whether someone writes whatever admission lets pass.
     rogue: bool,
     fault: Fault,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Anything,
+    Crashes,
+    CrashesAfterRejections,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,7 +115,9 @@ enum Act {
     Connect(usize),
     Flush,
     Expire(usize),
+    StayAway(usize),
     // What goes wrong.
+    Delete(usize),
     Reject(usize, Part),
     LoseAck(usize, Part),
     Leave(usize),
@@ -306,13 +329,23 @@ impl Model for Run {
             actions.extend((0..self.wants.len()).map(Act::Commit));
         }
         let wrong = state.troubles > 0;
-        if wrong && self.lags {
+        // The last thing that goes wrong.
+        let after = self.wrong != Wrong::CrashesAfterRejections || state.troubles == 1;
+        if wrong && self.lags && after {
             actions.push(Act::Crash);
         }
-        let wrong = wrong && !self.crashes;
+        let rejects = match self.wrong {
+            Wrong::Anything => wrong,
+            Wrong::Crashes => false,
+            Wrong::CrashesAfterRejections => state.troubles > 1,
+        };
+        let wrong = wrong && self.wrong == Wrong::Anything;
         let mut joins = state.proxies.iter().filter(|it| it.life == Life::Never);
         let may_join = joins.clone().count() > PROXIES - self.proxies - self.joining;
         for (index, proxy) in state.proxies.iter().enumerate() {
+            if wrong && self.deletes && proxy.board.known {
+                actions.push(Act::Delete(index));
+            }
             match proxy.life {
                 // Of those that are alike, one.
                 Life::Never => {
@@ -325,6 +358,9 @@ impl Model for Run {
                     actions.push(Act::Connect(index));
                     if proxy.board.holds {
                         actions.push(Act::Expire(index));
+                    }
+                    if state.stored.wants.ignores && proxy.board.holds && !proxy.board.long {
+                        actions.push(Act::StayAway(index));
                     }
                 }
                 Life::Connected if wrong => {
@@ -339,8 +375,10 @@ impl Model for Run {
             for part in Part::ALL {
                 if proxy.takes(part) {
                     actions.push(Act::Deliver(index, part));
-                    if wrong {
+                    if rejects {
                         actions.push(Act::Reject(index, part));
+                    }
+                    if wrong {
                         actions.push(Act::LoseAck(index, part));
                     }
                 }
@@ -383,6 +421,11 @@ impl Model for Run {
             Act::Connect(index) => state.connect(index, self),
             Act::Flush => state.proxies.iter_mut().for_each(Proxy::flush),
             Act::Expire(index) => state.proxies[index].expires(),
+            Act::StayAway(index) => state.proxies[index].stays_away(),
+            Act::Delete(index) => {
+                state.troubles -= 1;
+                state.proxies[index].deleted();
+            }
             Act::Reject(index, part) => {
                 state.troubles -= 1;
                 state.proxies[index].reject(part, &state.stored, self.fault);
@@ -439,45 +482,12 @@ impl Model for Run {
         ];
         let changes = |wants: &Wants| wants.ca != Ca::Builtin;
         if self.fault == Fault::None && self.wants.iter().any(changes) {
-            properties.extend(milestones());
+            properties.extend(past::milestones());
         }
         let opens = |wants: &Wants| !wants.enabled || wants.disable_first;
         if self.fault == Fault::None && self.wants.iter().any(opens) {
-            properties.extend(postures());
+            properties.extend(past::postures());
         }
         properties
     }
-}
-
-/// What a run has to come past, so that it is known to have looked.
-fn milestones() -> Vec<Property<Run>> {
-    vec![
-        Property::<Run>::sometimes("two are trusted", |_, state| {
-            state.stored.has(Slot::Prepared)
-        }),
-        Property::<Run>::sometimes("one retires", |_, state| state.stored.has(Slot::Retiring)),
-        Property::<Run>::sometimes("connections were drained", |_, state| {
-            state.stored.has(Slot::Retiring) && state.stored.drained
-        }),
-        Property::<Run>::sometimes("a key is destroyed", |_, state| {
-            state.stored.has(Slot::Revoked)
-        }),
-    ]
-}
-
-/// So do runs that go through plaintext.
-fn postures() -> Vec<Property<Run>> {
-    let at = Property::<Run>::sometimes;
-    vec![
-        at("identified", |_, it| {
-            it.stored.posture == Posture::Identified
-        }),
-        at("permissive", |_, it| {
-            it.stored.posture == Posture::Permissive
-        }),
-        at("encrypting", |_, it| {
-            it.stored.posture == Posture::Encrypting
-        }),
-        at("strict", |_, it| it.stored.posture == Posture::Strict),
-    ]
 }

@@ -74,6 +74,8 @@ pub(super) enum Fault {
     Digests,
     /// Who is not connected is not waited for.
     AwayIsAbsent,
+    /// Who is not connected is taken for one that is away for long.
+    AwayIsLong,
     /// What was rejected counts as acknowledged.
     RejectedCounts,
     /// A connection is on record only when its first leaf is handed out.

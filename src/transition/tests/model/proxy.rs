@@ -65,6 +65,9 @@ pub(super) struct Proxy {
     /// Whether its connections must not fail: since it had all that it asked
     /// for, until it is away without a leaf that has not ended.
     pub(super) counts: bool,
+    /// Whether it was given up and goes on with what it had: it counts again
+    /// once it has answered to all that it is sent.
+    behind: bool,
     /// What it was configured with last.
     uses: Contents,
     /// What its inbounds accept and its outbounds open. Differs while a
@@ -180,13 +183,14 @@ impl Proxy {
     }
 
     pub(super) fn connect(&mut self, contents: Contents, fault: Fault) {
-        if !self.counts {
+        if !self.counts && !self.behind {
             self.restart();
         }
         self.life = Life::Connected;
         let row = &mut self.board;
         row.known = true;
         row.connected = true;
+        row.long = false;
         row.asks |= self.eager;
         self.sent = contents;
         self.current = CONFIGURATION | SECRETS;
@@ -260,6 +264,7 @@ impl Proxy {
         self.answered(part, stored);
         if self.life == Life::Connected && self.has_all() {
             self.counts = true;
+            self.behind = false;
         }
     }
 
@@ -292,7 +297,9 @@ impl Proxy {
     fn has_all(&self) -> bool {
         let secrets = !self.board.asks || self.sent[LEAF] == 0 || self.has_secrets();
         let live = self.live[0] == self.uses[INBOUNDS] && self.live[1] == self.uses[OUTBOUNDS];
-        secrets && live && !self.live.contains(&0)
+        let is_abreast =
+            !self.behind || self.flight == 0 && self.current == CONFIGURATION | SECRETS;
+        secrets && live && !self.live.contains(&0) && is_abreast
     }
 
     fn has_secrets(&self) -> bool {
@@ -380,6 +387,32 @@ impl Proxy {
         row.holds |= !row.asks;
     }
 
+    /// It is away for so long that nobody waits for it.
+    pub(super) fn stays_away(&mut self) {
+        for row in [&mut self.board, &mut self.stored] {
+            row.long = true;
+        }
+        self.is_given_up();
+    }
+
+    /// Its Dataplane is deleted, and what is known of it with that. It goes on
+    /// with what it has, and may come back under the same name.
+    pub(super) fn deleted(&mut self) {
+        if self.life == Life::Connected {
+            self.leave();
+        }
+        (self.board, self.stored) = (Row::default(), Row::default());
+        self.is_given_up();
+    }
+
+    /// Nobody promises that it reaches others, nor when its connections end.
+    fn is_given_up(&mut self) {
+        self.counts = false;
+        self.behind = true;
+        self.connections = 0;
+        self.draining = 0;
+    }
+
     /// The control plane forgets what is not in the store.
     pub(super) fn crash(&mut self) {
         self.board = self.stored;
@@ -398,11 +431,13 @@ impl Proxy {
             row.issuer = 0;
         }
         self.counts = false;
+        self.behind = false;
     }
 
     /// It starts with nothing.
     pub(super) fn restart(&mut self) {
         self.counts = false;
+        self.behind = false;
         self.uses = Contents::default();
         self.live = [0; 2];
         self.connections = 0;
@@ -438,6 +473,7 @@ impl Proxy {
                 }
             }
             Fault::AwayIsAbsent => row.known &= row.connected,
+            Fault::AwayIsLong => row.long = !row.connected,
             _ => {}
         }
         row

@@ -15,6 +15,14 @@ const fn wants(enabled: bool, ca: Ca) -> Wants {
         enabled,
         ca,
         disable_first: false,
+        ignores: false,
+    }
+}
+
+const fn ignoring(ca: Ca) -> Wants {
+    Wants {
+        ignores: true,
+        ..wants(true, ca)
     }
 }
 
@@ -23,6 +31,7 @@ const fn in_plaintext(ca: Ca) -> Wants {
         enabled: true,
         ca,
         disable_first: true,
+        ignores: false,
     }
 }
 
@@ -40,7 +49,8 @@ fn two() -> Run {
         commits: 2,
         troubles: 1,
         lags: false,
-        crashes: false,
+        wrong: Wrong::Anything,
+        deletes: false,
         rogue: false,
         fault: Fault::None,
     }
@@ -70,7 +80,15 @@ fn bounded(mut run: Run) -> Run {
             "joining" => run.joining = value.into(),
             "eager" => run.eager = value.into(),
             "lags" => run.lags = value != 0,
-            "crashes" => run.crashes = value != 0,
+            "crashes" => {
+                let all = [
+                    Wrong::Anything,
+                    Wrong::Crashes,
+                    Wrong::CrashesAfterRejections,
+                ];
+                run.wrong = all[usize::from(value)];
+            }
+            "deletes" => run.deletes = value != 0,
             "rogue" => run.rogue = value != 0,
             _ => panic!("{BOUNDS}: {name}"),
         }
@@ -203,7 +221,7 @@ fn one_proxy_joins_another_while_it_is_switched() {
 fn the_control_plane_crashes_and_another_takes_over() {
     check(Run {
         lags: true,
-        crashes: true,
+        wrong: Wrong::Crashes,
         commits: 1,
         wants: vec![wants(true, Ca::X)],
         ..two()
@@ -214,9 +232,50 @@ fn the_control_plane_crashes_and_another_takes_over() {
 fn the_control_plane_crashes_while_it_is_switched() {
     check(Run {
         lags: true,
-        crashes: true,
+        wrong: Wrong::Crashes,
         commits: 1,
         ..switching()
+    });
+}
+
+#[test]
+fn the_control_plane_crashes_while_a_change_is_taken_back() {
+    check(Run {
+        eager: 2,
+        lags: true,
+        wrong: Wrong::Crashes,
+        ..two()
+    });
+}
+
+#[test]
+fn the_control_plane_crashes_after_a_proxy_rejected_what_it_was_sent() {
+    check(Run {
+        eager: 2,
+        lags: true,
+        wrong: Wrong::CrashesAfterRejections,
+        commits: 1,
+        troubles: 2,
+        wants: vec![wants(true, Ca::X)],
+        ..two()
+    });
+}
+
+#[test]
+fn a_dataplane_is_deleted_and_comes_back_while_the_authority_changes() {
+    check(Run {
+        deletes: true,
+        ..two()
+    });
+}
+
+#[test]
+fn who_is_away_for_long_is_passed_over_and_who_is_briefly_is_not() {
+    check(Run {
+        starts: vec![ignoring(Ca::Builtin)],
+        wants: vec![ignoring(Ca::X), ignoring(Ca::Builtin)],
+        troubles: 2,
+        ..two()
     });
 }
 
@@ -273,6 +332,16 @@ fn a_machine_for_which_who_is_away_is_absent_is_found_out() {
 }
 
 #[test]
+fn a_machine_that_passes_over_who_is_briefly_away_is_found_out() {
+    let ignores = Run {
+        starts: vec![ignoring(Ca::Builtin)],
+        wants: vec![ignoring(Ca::X)],
+        ..two()
+    };
+    finds(Fault::AwayIsLong, ANY, ignores);
+}
+
+#[test]
 fn a_machine_that_counts_rejections_is_found_out() {
     finds(Fault::RejectedCounts, REACHES, two());
 }
@@ -291,7 +360,7 @@ fn a_machine_that_records_connections_late_is_found_out() {
         wants: vec![PLAINTEXT],
         commits: 1,
         lags: true,
-        crashes: true,
+        wrong: Wrong::Crashes,
         ..two()
     };
     finds(Fault::RecordedWithLeaf, REACHES, joins);

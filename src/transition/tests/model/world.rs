@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 use crate::ca;
 use crate::model::{
     Acknowledgement, Authority, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence,
-    Generation, Marks, MeshState, Mtls, Origin, Part, Phase, Posture, Progress, ProxyEvidence,
-    Resource, Rules, SealedKey, StoredResource, Strategy, Timestamp, Transition,
+    Generation, Marks, MeshState, Mtls, Offline, Origin, Part, Phase, Posture, Progress,
+    ProxyEvidence, Resource, Rules, SealedKey, StoredResource, Strategy, Timestamp, Transition,
 };
 use crate::store::Operation;
 use crate::transition::{Key, Move};
@@ -38,6 +38,8 @@ pub(super) struct Wants {
     pub(super) enabled: bool,
     pub(super) ca: Ca,
     pub(super) disable_first: bool,
+    /// Whether proxies that are away for long are passed over.
+    pub(super) ignores: bool,
 }
 
 /// An authority of the store.
@@ -96,6 +98,8 @@ pub(super) struct Row {
     /// Whether there is evidence of it at all.
     pub(super) known: bool,
     pub(super) connected: bool,
+    /// Whether it is away for longer than `offline: ignore` waits.
+    pub(super) long: bool,
     /// Whether it was handed a leaf that has not ended.
     pub(super) holds: bool,
     /// Whether it asks for secrets; it always asks for the rest.
@@ -193,6 +197,11 @@ impl Wants {
             } else {
                 Strategy::Rolling
             },
+            offline: if self.ignores {
+                Offline::Ignore
+            } else {
+                Offline::Block
+            },
             ..Rules::default()
         }
     }
@@ -277,7 +286,7 @@ fn proxy(row: Row, id: DataplaneId) -> ProxyEvidence {
     let at = |seconds: i64| Timestamp::from_unix_seconds(NOW + seconds);
     let mut proxy = ProxyEvidence::none(id, now());
     proxy.connected_since = row.connected.then(now);
-    proxy.left = (!row.connected).then(now);
+    proxy.left = (!row.connected).then(|| at(if row.long { -1000 } else { 0 }));
     proxy.drain_seconds = Some(100);
     let acked = Part::ALL
         .into_iter()

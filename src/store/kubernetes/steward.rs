@@ -45,6 +45,19 @@ const EVENTS: usize = 1_000;
 
 type Heard = (Kind, Event<kube::api::DynamicObject>);
 
+/// By kind, what tells its definition from any other.
+type Crds = BTreeMap<String, String>;
+
+/// What came of looking at everything once.
+enum Round {
+    /// All is as it should be.
+    Done,
+    /// There is more to do.
+    More,
+    /// The objects that were seen are those of definitions that are gone.
+    Outdated,
+}
+
 /// Takes care of the custom resources.
 struct Steward {
     store: KubernetesStore,
@@ -55,7 +68,10 @@ struct Steward {
     shown: BTreeMap<MeshName, Arc<Tree>>,
     /// The definitions that objects are shown as, by kind; `None` where they
     /// are to be looked at.
-    crds: Option<BTreeMap<String, String>>,
+    crds: Option<Crds>,
+    /// The definitions that were there before the objects were listed; `None`
+    /// where some were not.
+    listed_as: Option<Crds>,
     /// Meshes whose objects are another control plane's, and whose.
     left_alone: BTreeMap<MeshName, String>,
     status: status::Board,
@@ -100,6 +116,7 @@ impl KubernetesStore {
             refused: BTreeMap::new(),
             shown: BTreeMap::new(),
             crds: None,
+            listed_as: None,
             left_alone: BTreeMap::new(),
             status: status::Board::default(),
             sweep: sweep::Sweep::default(),
@@ -117,11 +134,9 @@ impl KubernetesStore {
 
 impl Steward {
     async fn run(mut self) {
-        let (sender, mut events) = mpsc::channel(EVENTS);
-        let watches: Vec<_> = (form::KINDS.iter())
-            .map(|kind| tokio::spawn(watch(self.store.clone(), *kind, sender.clone())))
-            .collect();
-        let _watches = Aborted(watches);
+        // Where they cannot be known yet, all is listed again once they are.
+        self.listed_as = self.store.crds().await.ok();
+        let (mut events, mut _watches) = self.watches();
         let mut news = self.store.news.subscribe();
         news.mark_changed();
         let mut complaint: Option<String> = None;
@@ -144,14 +159,21 @@ impl Steward {
                 () = sleep(LOOK) => {}
             }
             news.mark_unchanged();
+            while let Ok(heard) = events.try_recv() {
+                self.hear(heard);
+            }
             if !self.objects.are_complete() {
                 continue;
             }
             for _ in 0..ROUNDS {
                 match self.round().await {
-                    Ok(true) => complaint = None,
-                    Ok(false) => {
+                    Ok(Round::More) => complaint = None,
+                    Ok(Round::Done) => {
                         complaint = None;
+                        break;
+                    }
+                    Ok(Round::Outdated) => {
+                        (events, _watches) = self.watches();
                         break;
                     }
                     Err(error) => {
@@ -172,14 +194,26 @@ impl Steward {
         }
     }
 
+    /// Lists the objects of all kinds and follows them from there.
+    fn watches(&self) -> (mpsc::Receiver<Heard>, Aborted) {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let watches = form::KINDS.iter();
+        let watches =
+            watches.map(|kind| tokio::spawn(watch(self.store.clone(), *kind, sender.clone())));
+        (events, Aborted(watches.collect()))
+    }
+
     fn hear(&mut self, (kind, event): Heard) {
         let home = self.store.cluster.namespace();
         self.objects.hear(kind, event, home);
     }
 
-    /// Looks at everything once; whether there is more to do.
-    async fn round(&mut self) -> Result<bool, StoreError> {
-        self.know_crds().await?;
+    /// Looks at everything once.
+    async fn round(&mut self) -> Result<Round, StoreError> {
+        if !self.know_crds().await? {
+            self.objects = Objects::default();
+            return Ok(Round::Outdated);
+        }
         let head = read_head(&self.store.cluster, "look at the store")
             .await?
             .head;
@@ -194,7 +228,7 @@ impl Steward {
                 continue;
             }
             let Some(situation) = self.situation(&head, mesh).await? else {
-                return Ok(true);
+                return Ok(Round::More);
             };
             if !situation.is_settled() {
                 match self.show(&situation).await {
@@ -208,12 +242,13 @@ impl Steward {
             }
             // An adoption changes the ledger: all is looked at again.
             if self.adopt(&situation).await? {
-                return Ok(true);
+                return Ok(Round::More);
             }
         }
         self.tell_status(&head).await?;
         self.sweep.sweep(&self.store).await?;
-        failure.map_or(Ok(!is_done), Err)
+        let round = if is_done { Round::Done } else { Round::More };
+        failure.map_or(Ok(round), Err)
     }
 
     /// Whether the objects of a mesh are another control plane's. Where both have

@@ -1,13 +1,11 @@
 //! The definitions of the custom resources. Where one is deleted, all its
 //! objects go with it: that is nobody's wish to delete the resources.
 
-use std::collections::BTreeMap;
-
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use tracing::warn;
 
-use super::Steward;
+use super::{Crds, Steward};
 use crate::model::Kind;
 use crate::store::StoreError;
 use crate::store::kubernetes::KubernetesStore;
@@ -16,25 +14,27 @@ use crate::store::kubernetes::form;
 use crate::store::kubernetes::ledger::read_head;
 use crate::store::kubernetes::objects::no_crd;
 
+const ACTION: &str = "look at the CRDs";
+
 impl Steward {
     /// Makes sure that what was shown was shown as objects of the definitions
-    /// that are there now; whether they are.
-    pub(super) async fn know_crds(&mut self) -> Result<(), StoreError> {
-        const ACTION: &str = "look at the CRDs";
+    /// that are there now; whether the objects that were seen are of these. Where
+    /// they are not, all have to be listed anew: one that is gone with its
+    /// definition would seem to be shown, and then to be deleted by someone.
+    pub(super) async fn know_crds(&mut self) -> Result<bool, StoreError> {
         if self.crds.is_some() {
-            return Ok(());
+            return Ok(true);
         }
-        let mut found = BTreeMap::new();
-        for kind in form::KINDS {
-            let crd = self.store.crd(kind).await?;
-            let crd = crd.ok_or_else(|| self.store.cluster.failed(ACTION, no_crd(kind)))?;
-            found.insert(kind.as_str().to_owned(), crd);
+        let found = self.store.crds().await?;
+        if self.listed_as.as_ref() != Some(&found) {
+            self.listed_as = Some(found);
+            return Ok(false);
         }
         for _ in 0..super::super::MAX_CONFLICTS {
             let read = read_head(&self.store.cluster, ACTION).await?;
             if read.head.crds == found {
                 self.crds = Some(found);
-                return Ok(());
+                return Ok(true);
             }
             let mut next = read.head.clone();
             if !next.crds.is_empty() {
@@ -65,10 +65,20 @@ impl Steward {
 }
 
 impl KubernetesStore {
+    /// The definitions of all kinds.
+    pub(super) async fn crds(&self) -> Result<Crds, StoreError> {
+        let mut found = Crds::new();
+        for kind in form::KINDS {
+            let crd = self.crd(kind).await?;
+            let crd = crd.ok_or_else(|| self.cluster.failed(ACTION, no_crd(kind)))?;
+            found.insert(kind.as_str().to_owned(), crd);
+        }
+        Ok(found)
+    }
+
     /// What tells the definition of a kind from any other; `None` where there
     /// is none, or it is about to go.
     async fn crd(&self, kind: Kind) -> Result<Option<String>, StoreError> {
-        const ACTION: &str = "look at the CRDs";
         let crds = ApiResource::from_gvk_with_plural(
             &GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
             "customresourcedefinitions",

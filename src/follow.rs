@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock;
-use crate::model::{Current, MeshName};
+use crate::model::{Current, MeshName, MeshState};
 use crate::state::{self, Publisher};
 use crate::store::{Store, StoreError};
 use crate::xds::evidence::EvidenceBoard;
@@ -17,8 +17,8 @@ use crate::xds::evidence::EvidenceBoard;
 pub struct Follower {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
-    /// What proxies have acknowledged, where others write of them too.
-    shared: Option<Arc<EvidenceBoard>>,
+    /// What proxies have acknowledged.
+    evidence: Option<Arc<EvidenceBoard>>,
     current: Arc<Current>,
     /// Whether some authority could not be made ready to sign, which may pass.
     unusable: bool,
@@ -26,18 +26,18 @@ pub struct Follower {
 
 impl Follower {
     /// A follower that has seen the store as `current`; with what proxies have
-    /// acknowledged where other replicas share the store.
+    /// acknowledged, where it is kept.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
-        shared: Option<Arc<EvidenceBoard>>,
+        evidence: Option<Arc<EvidenceBoard>>,
         current: Arc<Current>,
     ) -> Self {
         Self {
             store,
             publisher,
-            shared,
+            evidence,
             current,
             unusable: true,
         }
@@ -72,12 +72,13 @@ impl Follower {
         let written = changes.meshes.iter().map(|mesh| &mesh.name);
         let touched = gone.chain(written).cloned().collect();
         let current = Arc::new(state::merge(&self.current, &changes));
-        if let Some(evidence) = &self.shared
-            && has_deletions(&self.current, &current)
+        if let Some(evidence) = &self.evidence
+            && has_hidden_deletions(&self.current, &current)
         {
             // A Dataplane may be back that was deleted, with all that was on record
-            // of it: its proxy is served here and nobody would know.
+            // of it: its proxy is served here, and nobody would know.
             evidence.reload(&*self.store, clock::now()).await?;
+            evidence.flush_evidence(&*self.store).await?;
         }
         self.serve(current).await;
         Ok(Some(touched))
@@ -90,10 +91,21 @@ impl Follower {
     }
 }
 
-/// Whether Dataplanes were deleted between the two, be they back or not.
-fn has_deletions(before: &Current, after: &Current) -> bool {
+/// Whether more Dataplanes were deleted between the two than are missing: some
+/// may be back.
+fn has_hidden_deletions(before: &Current, after: &Current) -> bool {
     before.meshes.values().any(|mesh| {
-        let now = after.meshes.get(&mesh.name);
-        now.is_none_or(|now| now.progress.deletions != mesh.progress.deletions)
+        let Some(now) = after.meshes.get(&mesh.name) else {
+            return false;
+        };
+        let deletions = |it: &MeshState| it.progress.deletions;
+        if deletions(now) == deletions(mesh) {
+            return false;
+        }
+        let missing = mesh
+            .dataplanes()
+            .filter(|it| now.dataplane(&it.name).is_none());
+        let missing = u64::try_from(missing.count()).unwrap_or(u64::MAX);
+        deletions(now) != deletions(mesh).saturating_add(missing)
     })
 }

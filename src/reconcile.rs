@@ -151,8 +151,8 @@ impl Reconciler {
         let news = parts.store.news();
         let seen = *news.borrow();
         let store = Arc::clone(&parts.store);
-        let shared = parts.shared.then(|| Arc::clone(&parts.evidence));
-        let follower = Follower::new(store, Arc::clone(&parts.publisher), shared, current);
+        let (publisher, evidence) = (Arc::clone(&parts.publisher), Arc::clone(&parts.evidence));
+        let follower = Follower::new(store, publisher, Some(evidence), current);
         Self {
             parts,
             reporter: Reporter::new(report),

@@ -10,8 +10,7 @@ use tracing::{debug, info};
 use super::{FIRST_BACK_OFF, LONGEST_BACK_OFF, Pass, Reconciler, Scope};
 use crate::clock;
 use crate::clock::jittered;
-use crate::replicas::SILENCE;
-use crate::store::{Leadership, News, Replica, Store, StoreError};
+use crate::store::{Leadership, News, Store, StoreError};
 
 /// How often the store is looked at where no news came: they may be lost.
 pub(super) const POLL: Duration = Duration::from_secs(2);
@@ -224,19 +223,10 @@ impl Reconciler {
         let store = &*self.parts.store;
         let status = store.source_status(&self.parts.name).await?;
         self.applied = status.and_then(|status| status.applied);
-        let (evidence, now) = (&self.parts.evidence, clock::now());
         if self.parts.shared {
-            evidence.reload(store, now).await?;
+            self.parts.evidence.reload(store, clock::now()).await?;
         }
-        // Proxies could come back as long as one of these has been there.
-        let replicas = store.replicas().await?.into_iter();
-        let alive: Vec<Replica> = replicas
-            .filter(|it| it.ago <= SILENCE)
-            .map(|it| it.replica)
-            .collect();
-        let since = alive.iter().map(|it| it.since).min().unwrap_or(now);
-        let is_alive = |name: &str| alive.iter().any(|it| *it.name == *name);
-        evidence.expect_back(store, is_alive, since, now).await
+        Ok(())
     }
 
     /// When the state of the source is to be kept, where it is not.

@@ -123,7 +123,7 @@ impl EvidenceBoard {
         now: Timestamp,
     ) -> Self {
         let mut entries = BTreeMap::new();
-        let mut others = Others::default();
+        let mut others = Others::since(now);
         for evidence in recorded.records {
             if evidence.recorded_by() != replica {
                 others.put(&evidence);

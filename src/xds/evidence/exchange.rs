@@ -61,6 +61,7 @@ impl EvidenceBoard {
         let place = |it: &ProxyEvidence| (it.dataplane.clone(), it.replica.clone());
         let kept: BTreeSet<_> = changes.records.iter().map(|it| place(it)).collect();
         let gone = self.others().retain(|it| kept.contains(&place(it)));
+        let mut missing = false;
         {
             let mut entries = self.lock();
             for id in on_record {
@@ -68,15 +69,15 @@ impl EvidenceBoard {
                     continue;
                 }
                 if let Some(entry) = entries.get_mut(&id) {
-                    // Until it is on record again, its streams are new ones.
+                    // It is welcomed again, as one that has come.
                     entry.on_record = None;
                     entry.unsaved = Unsaved::Evidence;
-                    self.hurry.notify_one();
+                    missing = true;
                 }
             }
         }
         self.take_in(&changes.records, now);
-        if gone {
+        if gone || missing {
             self.changed();
         }
         Ok(())
@@ -170,41 +171,6 @@ impl EvidenceBoard {
         Ok(())
     }
 
-    /// Notes that a control plane has been there since then for those to come
-    /// back to that have left, as far as no living replica speaks for them. Before
-    /// that they had nowhere to come to, and were not away for being gone.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store does.
-    pub async fn expect_back(
-        &self,
-        store: &dyn Store,
-        is_alive: impl Fn(&str) -> bool,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        for entry in self.lock().values_mut() {
-            if record::is_to_expect(&entry.evidence, since) {
-                record::expect(entry.change(Unsaved::Evidence), since);
-            }
-        }
-        let expected: Vec<Arc<ProxyEvidence>> = {
-            let others = self.others();
-            let left = others.iter().filter(|it| !is_alive(it.recorded_by()));
-            left.filter_map(|it| {
-                let mut it = ProxyEvidence::clone(it);
-                record::expect(&mut it, since).then(|| Arc::new(it))
-            })
-            .collect()
-        };
-        if !expected.is_empty() {
-            store.record_evidence(&expected).await?;
-            self.take_in(&expected, now);
-        }
-        self.flush_evidence(store).await
-    }
-
     /// Records, on behalf of replicas that are dead, that the proxies have left
     /// which they had, and forgets what others say all of.
     ///
@@ -264,8 +230,8 @@ fn says_all(by: &ProxyEvidence, record: &ProxyEvidence) -> bool {
 impl Entry {
     /// Compares what is recorded under the name of this replica.
     fn check_own(&mut self, recorded: &ProxyEvidence) {
-        let is_same = recorded.visit == self.evidence.visit;
-        if is_same && recorded.connected_since.is_none() && !self.streams.is_empty() {
+        let is_of_before = recorded.visit <= self.evidence.visit;
+        if is_of_before && recorded.connected_since.is_none() && !self.streams.is_empty() {
             // It was taken for dead.
             self.unsaved = Unsaved::Evidence;
         }

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::record::Unsaved;
-use crate::model::{DataplaneId, Evidence, ProxyEvidence, together};
+use super::record::{self, Unsaved};
+use crate::model::{DataplaneId, Evidence, ProxyEvidence, Timestamp, together};
 
 /// The records of other replicas.
 #[derive(Debug, Default)]
-pub(super) struct Others(BTreeMap<DataplaneId, Known>);
+pub(super) struct Others {
+    proxies: BTreeMap<DataplaneId, Known>,
+    /// Since when this replica is there for proxies to come back to.
+    since: Option<Timestamp>,
+}
 
 /// What others know of one proxy.
 #[derive(Debug, Default)]
@@ -41,33 +45,52 @@ impl Known {
 impl Others {
     /// What others know of a proxy.
     pub(super) fn of(&self, id: &DataplaneId) -> &[Arc<ProxyEvidence>] {
-        self.0.get(id).map_or(&[], |known| known.records.as_slice())
+        self.proxies
+            .get(id)
+            .map_or(&[], |known| known.records.as_slice())
     }
 
     /// All that others know.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<ProxyEvidence>> {
-        self.0.values().flat_map(|known| &known.records)
+        self.proxies.values().flat_map(|known| &known.records)
+    }
+
+    /// Nothing yet, on a replica that is there since then.
+    pub(super) fn since(since: Timestamp) -> Self {
+        Self {
+            since: Some(since),
+            ..Self::default()
+        }
     }
 
     /// Takes in a record. Returns whether it says anything new that counts.
+    ///
+    /// A proxy that had left before this replica was there may have had nowhere to
+    /// come back to; nobody but this replica needs to know how it sees that.
     pub(super) fn put(&mut self, record: &Arc<ProxyEvidence>) -> bool {
-        let known = self.0.entry(record.dataplane.clone()).or_default();
+        let mut record = Arc::clone(record);
+        if let Some(since) = self.since
+            && record::is_to_expect(&record, since)
+        {
+            record::expect(Arc::make_mut(&mut record), since);
+        }
+        let known = self.proxies.entry(record.dataplane.clone()).or_default();
         known.whole = None;
         let mut of_replica = known.records.iter_mut();
         let before = of_replica.find(|it| it.recorded_by() == record.recorded_by());
         let Some(before) = before else {
-            known.records.push(Arc::clone(record));
+            known.records.push(record);
             return true;
         };
-        let is_new = Unsaved::between(before, record) == Unsaved::Evidence;
-        *before = Arc::clone(record);
+        let is_new = Unsaved::between(before, &record) == Unsaved::Evidence;
+        *before = record;
         is_new
     }
 
     /// Forgets those records that are not to be kept. Returns whether there were any.
     pub(super) fn retain(&mut self, keep: impl Fn(&ProxyEvidence) -> bool) -> bool {
         let mut changed = false;
-        self.0.retain(|_, known| {
+        self.proxies.retain(|_, known| {
             let before = known.records.len();
             known.records.retain(|it| keep(it));
             if known.records.len() != before {
@@ -85,7 +108,7 @@ impl Others {
         id: &DataplaneId,
         own: Option<&Arc<ProxyEvidence>>,
     ) -> Option<Arc<ProxyEvidence>> {
-        match self.0.get_mut(id) {
+        match self.proxies.get_mut(id) {
             Some(known) => known.whole(own),
             None => own.cloned(),
         }
@@ -93,7 +116,7 @@ impl Others {
 
     /// Puts what others know into `own`, which is all that this replica knows.
     pub(super) fn complete(&mut self, own: &mut Evidence) {
-        for (id, known) in &mut self.0 {
+        for (id, known) in &mut self.proxies {
             let ours = own.get(id).cloned();
             if let Some(whole) = known.whole(ours.as_ref()) {
                 own.insert(id.clone(), whole);

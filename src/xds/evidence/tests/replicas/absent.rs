@@ -29,25 +29,17 @@ async fn who_had_nowhere_to_come_back_to_was_not_away() {
     let late = EvidenceBoard::restore(changes().await.unwrap(), &name(0), DAY, at(1_000));
     assert_eq!(away(&late), Some(at(10)));
 
-    // Another one starts, and the first does not: or it does and speaks for itself.
+    // Another one starts, and the first does not: it sees it so, and leaves the
+    // record of the other as it is.
     let other = EvidenceBoard::restore(changes().await.unwrap(), &name(1), DAY, at(500));
-    let expect = |is_alive: bool| {
-        let others = move |name: &str| is_alive || name != "cp-0";
-        other.expect_back(&site.store, others, at(500), at(500))
-    };
-    expect(true).await.unwrap();
-    assert_eq!(site.stored().await.away_since(), Some(at(10)));
-    expect(false).await.unwrap();
     assert_eq!(away(&other), Some(at(500)));
-    assert_eq!(site.stored().await.away_since(), Some(at(500)));
-    // A later leader says the same, and one that was there before it nothing.
-    let earlier = other.expect_back(&site.store, |_| false, at(5), at(600));
-    earlier.await.unwrap();
-    assert_eq!(site.stored().await.away_since(), Some(at(500)));
-    let here = other
-        .of(&dataplane("web"))
-        .filter(|it| it.expected_since.is_some());
-    assert!(here.is_some());
+    for board in [&other, &site.boards[1]] {
+        board.reload(&site.store, at(600)).await.unwrap();
+        board.flush(&site.store).await.unwrap();
+    }
+    assert_eq!(site.stored().await.away_since(), Some(at(10)));
+    assert_eq!(away(&other), Some(at(500)));
+    assert_eq!(away(&site.boards[1]), Some(at(10)), "it was there before");
     let _stream = connect(&site.boards[0], dataplane("web"), at(700));
     assert_eq!(away(&site.boards[0]), None);
 }
@@ -89,12 +81,19 @@ async fn a_dataplane_that_was_deleted_and_is_back_unnoticed_is_on_record_again()
     follower.refresh().await.unwrap();
     let after = follower.current().meshes[&web.mesh].clone();
     assert_eq!(after.resources, before.resources);
-    // Until it is on record, the proxy is given nothing new.
-    assert_eq!(stream.on_record(), None);
-    board.flush(&*store).await.unwrap();
-    assert!(stream.on_record().is_some());
+    // By the time that it is served, the proxy is in the store again.
     let evidence = store.evidence().await.unwrap();
     let known = &evidence[&dataplane("web")];
     assert!(known.connected_since.is_some());
     assert_eq!(mark(known, Part::Bundle), Some(7));
+    // And it is welcomed like one that has come.
+    assert_eq!(stream.on_record(), None);
+    assert!(!board.arrivals().is_empty());
+    board.flush(&*store).await.unwrap();
+    assert!(stream.on_record().is_some());
+
+    // What is deleted and stays away needs no look.
+    write(Operation::DeleteResource(web.clone())).await;
+    follower.refresh().await.unwrap();
+    assert!(stream.on_record().is_some());
 }

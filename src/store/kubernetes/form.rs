@@ -363,17 +363,12 @@ pub(super) fn object(stored: &StoredResource, at: &ObjectId, home: &str) -> Valu
     form
 }
 
-/// What an object has to have to be a control plane's.
-pub(super) fn claim(at: &ObjectId, version: &str, home: &str) -> Value {
-    let mut metadata = json!({
-        "name": at.name,
+/// What is merged into an object of this version to make it a control plane's.
+pub(super) fn claim(version: &str, home: &str) -> Value {
+    json!({"metadata": {
         "resourceVersion": version,
         "labels": {MANAGED_BY: MANAGER, CONTROL_PLANE: home},
-    });
-    if at.kind != Kind::Mesh {
-        metadata["namespace"] = json!(at.namespace);
-    }
-    json!({"apiVersion": "kuma.io/v1alpha1", "kind": at.kind, "metadata": metadata})
+    }})
 }
 
 #[cfg(test)]

@@ -250,14 +250,18 @@ impl Cluster {
     /// changed since it was seen: another one may have been faster.
     pub(super) async fn claim(&self, seen: &Seen) -> Result<Option<Seen>, StoreError> {
         const ACTION: &str = "claim a custom resource";
-        let claimed = form::claim(&seen.id, &seen.version, self.namespace());
+        let claimed = form::claim(&seen.version, self.namespace());
         let api = self.objects_at(&seen.id);
         let doing = Doing {
             action: ACTION,
             verb: "patch",
         };
-        let parameters = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&claimed);
+        // Applying would take away what this manager has applied of the spec.
+        let parameters = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(&claimed);
         let patched = api.patch(&seen.id.name, &parameters, &patch);
         match self.ask(doing, &plural(seen.id.kind), patched).await {
             Ok(object) => Ok(Some(Seen::read(seen.id.kind, &object, self.namespace()))),

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-use windlass::model::{Kind, Resource, StoredResource};
-use windlass::store::Store;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use windlass::model::{CaSpec, DesiredResource, Kind, Resource, ResourceKey, StoredResource};
 use windlass::store::kubernetes::KubernetesStore;
+use windlass::store::{Adopter, NotAdopted, Store};
 
 use super::custom_resources::of_git;
 use super::{AsItIs, Site, eventually};
 use crate::store_contract::kubernetes::create_namespace;
-use crate::store_contract::samples::{change, dataplane, delete, mesh, permission, put, sealed};
+use crate::store_contract::samples::{
+    change, dataplane, delete, mesh, mesh_with, permission, put, sealed,
+};
 
 const OURS: &str = "windlass-system";
 const THEIRS: &str = "another-system";
@@ -140,4 +143,39 @@ async fn two_control_planes_leave_alone_what_is_the_others() {
     let stored: &StoredResource = &theirs.load().await.unwrap().meshes["demo"].resources
         [&windlass::model::ResourceKey::mesh(&"demo".parse().unwrap())];
     assert_eq!(stored.resource, mesh("demo"));
+}
+
+/// Takes nothing over yet.
+#[derive(Debug)]
+struct NotYet;
+
+#[async_trait]
+impl Adopter for NotYet {
+    async fn adopt(
+        &self,
+        _: &ResourceKey,
+        _: Option<Arc<DesiredResource>>,
+    ) -> Result<(), NotAdopted> {
+        Err(NotAdopted::Later("not yet".to_owned()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_claims_a_mesh_takes_nothing_out_of_it() {
+    let site = Site::new().await;
+    site.store.adopt_with(Arc::new(NotYet));
+    let _leads = site.store.lead("a").await.unwrap();
+    let strict = put(mesh_with("demo", true, CaSpec::default()));
+    change(&*site.store, "demo", vec![strict]).await.unwrap();
+    let demo = ["mesh", "demo"];
+    eventually("it is shown", async || owner(&site, &demo)).await;
+
+    // As `kubectl replace` of a file does it that has no labels.
+    let patch = r#"{"metadata": {"labels": null}, "spec": {"mtls": {"transition": {"strategy": "forbid"}}}}"#;
+    site.cluster
+        .run(&["patch", "mesh", "demo", "--type=merge", "-p", patch]);
+    eventually("it is claimed", async || owner(&site, &demo)).await;
+    let claimed = site.get(&demo).unwrap();
+    let wanted = json!({"enabled": true, "transition": {"strategy": "forbid"}});
+    assert_eq!(claimed["spec"]["mtls"], wanted);
 }

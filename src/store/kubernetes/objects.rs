@@ -142,17 +142,22 @@ impl Objects {
     /// Where a resource that has no object yet gets one: at its plain name,
     /// unless a resource of another mesh, or of another control plane, is there.
     pub(super) fn free_place(&self, stored: &StoredResource, home: &str) -> Option<ObjectId> {
-        let mut place = form::place(stored, home);
         let key = stored.resource.key();
         let is_taken = |place: &ObjectId| {
             let seen = self.seen.get(place);
             seen.is_some_and(|seen| seen.key.as_ref() != Some(&key) || seen.is_of_another(home))
         };
-        if is_taken(&place) {
-            place.name = form::qualified(key.mesh.as_str(), key.name.as_str());
-        }
-        let is_free = !is_taken(&place) || key.kind != Kind::Mesh;
-        is_free.then_some(place)
+        let mut places = form::places(stored, home).into_iter();
+        places.find(|place| !is_taken(place))
+    }
+
+    /// The object that keeps a resource from having one: another control plane's
+    /// at one of its places, or whatever is there where none of them is free.
+    pub(super) fn in_the_way(&self, stored: &StoredResource, home: &str) -> Option<&Seen> {
+        let places = form::places(stored, home);
+        let mut there = places.iter().filter_map(|place| self.seen.get(place));
+        let is_stuck = self.free_place(stored, home).is_none();
+        there.find(|seen| is_stuck || seen.is_of_another(home))
     }
 }
 
@@ -188,7 +193,7 @@ impl Cluster {
     }
 
     /// Makes an object say what `stored` says; `seen` is what it was before.
-    /// `None` where it has changed since.
+    /// `None` where it has changed since, or is there although none was seen.
     pub(super) async fn show(
         &self,
         stored: &StoredResource,
@@ -208,6 +213,9 @@ impl Cluster {
                 fields.remove("spec");
                 fields.remove("mesh");
             }
+        } else if self.look_at(at).await?.is_some() {
+            // Someone has made it of whom nothing was heard yet.
+            return Ok(None);
         }
         let api = self.objects_at(at);
         let doing = Doing {

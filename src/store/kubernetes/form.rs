@@ -296,7 +296,7 @@ fn object_name(name: &str) -> String {
 }
 
 /// The name of an object whose plain name another mesh has taken.
-pub(super) fn qualified(mesh: &str, name: &str) -> String {
+fn qualified(mesh: &str, name: &str) -> String {
     object_name(&format!("{mesh}.{name}"))
 }
 
@@ -321,6 +321,21 @@ fn escaped(name: &str) -> String {
         .take(200)
         .collect();
     format!("{readable}-{}", &hash[..10])
+}
+
+/// Where a resource may be shown, the best place first: where its plain name is
+/// taken, a name with its mesh is another one. A Mesh has no other.
+pub(super) fn places(stored: &StoredResource, home: &str) -> Vec<ObjectId> {
+    let plain = place(stored, home);
+    let key = stored.resource.key();
+    if key.kind == Kind::Mesh {
+        return vec![plain];
+    }
+    let other = ObjectId {
+        name: qualified(key.mesh.as_str(), key.name.as_str()),
+        ..plain.clone()
+    };
+    vec![plain, other]
 }
 
 /// The object of a Mesh.
@@ -363,17 +378,12 @@ pub(super) fn object(stored: &StoredResource, at: &ObjectId, home: &str) -> Valu
     form
 }
 
-/// What an object has to have to be a control plane's.
-pub(super) fn claim(at: &ObjectId, version: &str, home: &str) -> Value {
-    let mut metadata = json!({
-        "name": at.name,
+/// What is merged into an object of this version to make it a control plane's.
+pub(super) fn claim(version: &str, home: &str) -> Value {
+    json!({"metadata": {
         "resourceVersion": version,
         "labels": {MANAGED_BY: MANAGER, CONTROL_PLANE: home},
-    });
-    if at.kind != Kind::Mesh {
-        metadata["namespace"] = json!(at.namespace);
-    }
-    json!({"apiVersion": "kuma.io/v1alpha1", "kind": at.kind, "metadata": metadata})
+    }})
 }
 
 #[cfg(test)]

@@ -142,17 +142,22 @@ impl Objects {
     /// Where a resource that has no object yet gets one: at its plain name,
     /// unless a resource of another mesh, or of another control plane, is there.
     pub(super) fn free_place(&self, stored: &StoredResource, home: &str) -> Option<ObjectId> {
-        let mut place = form::place(stored, home);
         let key = stored.resource.key();
         let is_taken = |place: &ObjectId| {
             let seen = self.seen.get(place);
             seen.is_some_and(|seen| seen.key.as_ref() != Some(&key) || seen.is_of_another(home))
         };
-        if is_taken(&place) {
-            place.name = form::qualified(key.mesh.as_str(), key.name.as_str());
-        }
-        let is_free = !is_taken(&place) || key.kind != Kind::Mesh;
-        is_free.then_some(place)
+        let mut places = form::places(stored, home).into_iter();
+        places.find(|place| !is_taken(place))
+    }
+
+    /// The object that keeps a resource from having one: another control plane's
+    /// at one of its places, or whatever is there where none of them is free.
+    pub(super) fn in_the_way(&self, stored: &StoredResource, home: &str) -> Option<&Seen> {
+        let places = form::places(stored, home);
+        let mut there = places.iter().filter_map(|place| self.seen.get(place));
+        let is_stuck = self.free_place(stored, home).is_none();
+        there.find(|seen| is_stuck || seen.is_of_another(home))
     }
 }
 
@@ -188,7 +193,7 @@ impl Cluster {
     }
 
     /// Makes an object say what `stored` says; `seen` is what it was before.
-    /// `None` where it has changed since.
+    /// `None` where it has changed since, or is there although none was seen.
     pub(super) async fn show(
         &self,
         stored: &StoredResource,
@@ -208,6 +213,9 @@ impl Cluster {
                 fields.remove("spec");
                 fields.remove("mesh");
             }
+        } else if self.look_at(at).await?.is_some() {
+            // Someone has made it of whom nothing was heard yet.
+            return Ok(None);
         }
         let api = self.objects_at(at);
         let doing = Doing {
@@ -250,14 +258,18 @@ impl Cluster {
     /// changed since it was seen: another one may have been faster.
     pub(super) async fn claim(&self, seen: &Seen) -> Result<Option<Seen>, StoreError> {
         const ACTION: &str = "claim a custom resource";
-        let claimed = form::claim(&seen.id, &seen.version, self.namespace());
+        let claimed = form::claim(&seen.version, self.namespace());
         let api = self.objects_at(&seen.id);
         let doing = Doing {
             action: ACTION,
             verb: "patch",
         };
-        let parameters = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&claimed);
+        // Applying would take away what this manager has applied of the spec.
+        let parameters = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(&claimed);
         let patched = api.patch(&seen.id.name, &parameters, &patch);
         match self.ask(doing, &plural(seen.id.kind), patched).await {
             Ok(object) => Ok(Some(Seen::read(seen.id.kind, &object, self.namespace()))),

@@ -74,6 +74,8 @@ struct Steward {
     listed_as: Option<Crds>,
     /// Meshes whose objects are another control plane's, and whose.
     left_alone: BTreeMap<MeshName, String>,
+    /// Resources whose objects have no place, and what is there.
+    held: BTreeMap<ResourceKey, ObjectId>,
     status: status::Board,
     sweep: sweep::Sweep,
 }
@@ -118,6 +120,7 @@ impl KubernetesStore {
             crds: None,
             listed_as: None,
             left_alone: BTreeMap::new(),
+            held: BTreeMap::new(),
             status: status::Board::default(),
             sweep: sweep::Sweep::default(),
         };
@@ -222,6 +225,7 @@ impl Steward {
         meshes.extend(head.gone.keys().cloned());
         self.shown.retain(|mesh, _| meshes.contains(mesh));
         self.left_alone.retain(|mesh, _| meshes.contains(mesh));
+        self.held.retain(|key, _| meshes.contains(&key.mesh));
         let (mut failure, mut is_done) = (None, true);
         for mesh in meshes {
             if self.is_left_alone(&head, &mesh) {

@@ -2,7 +2,7 @@
 //! as a call of the API is: what Git owns is put back, what breaks a rule is
 //! not taken, and its status says why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
@@ -13,6 +13,18 @@ use crate::store::kubernetes::ledger::read_head;
 use crate::store::{NotAdopted, StoreError};
 
 use super::status::accepted;
+
+/// How the objects of a mesh differ from what was shown.
+#[derive(Debug, Default)]
+struct Differences {
+    /// In the order in which it can be carried over.
+    foreign: Vec<(ResourceKey, Foreign)>,
+    /// What is put back instead.
+    heal: Vec<ResourceKey>,
+    /// What has no object, since another one is in its place, which says
+    /// nothing about the resource.
+    held: BTreeMap<ResourceKey, ObjectId>,
+}
 
 /// What an object differs in, that nobody but someone else can have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +38,12 @@ enum Foreign {
 impl Steward {
     /// Carries over what is foreign in a mesh; whether that changed the ledger.
     pub(super) async fn adopt(&mut self, situation: &Situation) -> Result<bool, StoreError> {
-        let (foreign, heal) = self.foreign(situation);
+        let Differences {
+            foreign,
+            heal,
+            held,
+        } = self.differences(situation);
+        self.hold(situation, held);
         if !heal.is_empty() {
             self.heal(situation, &heal).await?;
         }
@@ -45,9 +62,25 @@ impl Steward {
         Ok(false)
     }
 
-    /// What is foreign, in the order in which it can be carried over, and what
-    /// is put back instead.
-    fn foreign(&self, situation: &Situation) -> (Vec<(ResourceKey, Foreign)>, Vec<ResourceKey>) {
+    /// Leaves these resources alone, and says so once.
+    fn hold(&mut self, situation: &Situation, held: BTreeMap<ResourceKey, ObjectId>) {
+        for (key, id) in &held {
+            if self.held.get(key) == Some(id) {
+                continue;
+            }
+            let owner = self.objects.get(id).map(|seen| &*seen.control_plane);
+            let owner = owner.unwrap_or_default();
+            warn!(
+                resource = %key, object = %id.name, namespace = %id.namespace, owner,
+                "another object is in the place of this resource's custom resource; the resource \
+                 is kept, and the object left alone; delete or rename one of the two"
+            );
+        }
+        self.held.retain(|key, _| key.mesh != situation.mesh);
+        self.held.extend(held);
+    }
+
+    fn differences(&self, situation: &Situation) -> Differences {
         let home = self.store.cluster.namespace();
         let stored = situation.now.state.resources.keys();
         let stored = stored.filter(|key| key.kind != Kind::ProvidedCa);
@@ -55,6 +88,7 @@ impl Steward {
             .chain(self.objects.keys_of(&situation.mesh))
             .collect();
         let (mut written, mut deleted, mut heal) = (Vec::new(), Vec::new(), Vec::new());
+        let mut held = BTreeMap::new();
         for key in all {
             let (now, shown) = situation.digests(key);
             if now != shown {
@@ -63,6 +97,14 @@ impl Steward {
             let stored = situation.now.state.resources.get(key);
             let is_gits = stored.is_some_and(|it| matches!(it.origin, Origin::Source { .. }));
             let seen = self.objects.of(key, stored.map(|it| &**it), home);
+            // What Git owns is shown at another place, if there is one.
+            if let (Some(stored), None) = (stored, seen)
+                && let Some(other) = self.objects.in_the_way(stored, home)
+                && !(is_gits && self.objects.free_place(stored, home).is_some())
+            {
+                held.insert(key.clone(), other.id.clone());
+                continue;
+            }
             match (stored, seen) {
                 (_, Some(seen)) if seen.is_ending => {}
                 (Some(stored), Some(seen)) if seen.says(stored) => {
@@ -82,7 +124,11 @@ impl Steward {
         }
         // A mesh comes before its dependents, and goes after them.
         written.extend(deleted.into_iter().rev());
-        (written, heal)
+        Differences {
+            foreign: written,
+            heal,
+            held,
+        }
     }
 
     /// Looks again at the object, then at the ledger: what was seen may have
@@ -98,14 +144,9 @@ impl Steward {
             Foreign::Deleted => {
                 let home = self.store.cluster.namespace().to_owned();
                 if let Some(stored) = situation.now.state.resources.get(key) {
-                    let place = form::place(stored, &home);
-                    let name = form::qualified(key.mesh.as_str(), key.name.as_str());
-                    let other = ObjectId {
-                        name,
-                        ..place.clone()
-                    };
-                    self.look_again(&place).await?;
-                    self.look_again(&other).await?;
+                    for place in form::places(stored, &home) {
+                        self.look_again(&place).await?;
+                    }
                 }
             }
         }
@@ -116,7 +157,7 @@ impl Steward {
         let shown = entry.and_then(|entry| entry.shown.as_ref());
         let shown = shown.or_else(|| head.gone.get(&situation.mesh));
         let is_same = root == situation.now.root.as_ref() && shown == situation.shown.root.as_ref();
-        let (foreign, _) = self.foreign(situation);
+        let foreign = self.differences(situation).foreign;
         Ok(is_same && foreign.iter().any(|(other, it)| other == key && it == what))
     }
 

@@ -264,6 +264,33 @@ fn a_root_that_came_to_live_too_short_while_a_gate_waited_does_not_come_to_sign(
 }
 
 #[test]
+fn a_mesh_that_is_disabled_is_handed_to_no_root_that_is_not_valid() {
+    let root = root("root", LEAF * 3);
+    let off = mesh(false, provided("root"), Strategy::Rolling);
+    let mut current = under_way(&root);
+    let state = std::sync::Arc::make_mut(current.meshes.values_mut().next().unwrap());
+    state.resources = baseline(&desired(&[&off, &root])).meshes[&state.name]
+        .resources
+        .clone();
+    // It waited for proxies on the way to plaintext, for so long.
+    state.progress.posture = Posture::Identified;
+    for (waited, comes_to_sign) in [(LEAF, true), (LEAF * 3, false)] {
+        let given = Circumstances {
+            evidence: &Evidence::new(),
+            issuing: Issuing::default(),
+            now: now() + waited,
+        };
+        let plan = plan::advance(state, given).unwrap();
+        let kinds: Vec<_> = plan.steps.iter().map(|step| step.action.kind()).collect();
+        assert!(kinds.contains(&"withdrawIdentities"), "{kinds:?}");
+        let hands_over = ["activateAuthority", "retireAuthority"].map(|it| kinds.contains(&it));
+        assert_eq!(hands_over, [comes_to_sign; 2], "{kinds:?}");
+        assert_eq!(plan.due, plan.steps.len(), "all in one write");
+        assert_eq!(plan.progress.transition, None, "it is there");
+    }
+}
+
+#[test]
 fn a_transition_that_goes_on_is_no_change() {
     let root = root("root", YEAR);
     let same = mesh(true, provided("root"), Strategy::Rolling);

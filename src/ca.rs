@@ -50,6 +50,14 @@ pub struct CertificateInfo {
     pub not_after: Timestamp,
 }
 
+impl CertificateInfo {
+    /// Whether it is valid at that time.
+    #[must_use]
+    pub fn is_valid(&self, at: Timestamp) -> bool {
+        self.not_before <= at && at < self.not_after
+    }
+}
+
 /// A text that holds no certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]

@@ -74,6 +74,9 @@ pub struct MeshPlan {
     pub progress: Noted,
     /// What the step after those that are due waits for.
     pub waiting: Option<Waiting>,
+    /// Why no other authority comes to sign, whatever is waited for; everything
+    /// else is done.
+    pub stopped: Option<Blocked>,
     /// What the transition means as a whole; `None` where there is none.
     pub outlook: Option<Outlook>,
     /// How transitions were carried out so far, where that changes.

@@ -1,11 +1,11 @@
 //! The next steps of a transition that runs, from the store alone.
 
 use super::steps::{self, Wanted};
-use super::{Blocked, Circumstances, MeshPlan};
+use super::{Circumstances, MeshPlan};
 use crate::model::MeshState;
 
 /// Plans how a stored mesh goes on towards what its own resources ask for;
-/// `None` where it is there. Nothing is due of one that is blocked.
+/// `None` where it is there.
 #[must_use]
 pub fn advance(current: &MeshState, given: Circumstances<'_>) -> Option<MeshPlan> {
     let mut plan = MeshPlan::nothing(current);
@@ -16,14 +16,7 @@ pub fn advance(current: &MeshState, given: Circumstances<'_>) -> Option<MeshPlan
         revision: None,
         is_call: false,
     };
-    match steps::plan(&mut plan, current, wanted, given) {
-        Ok(()) => {}
-        Err(blocked @ Blocked::RootTooShort { .. }) => {
-            plan.blocked.push(blocked);
-            return Some(plan);
-        }
-        Err(_) => return None,
-    }
+    steps::plan(&mut plan, current, wanted, given).ok()?;
     let is_there = plan.steps.is_empty() && !plan.is_due(current);
     (!is_there).then_some(plan)
 }

@@ -189,6 +189,7 @@ impl MeshPlan {
                 transition: current.progress.transition.clone(),
             },
             waiting: None,
+            stopped: None,
             outlook: None,
             rules_before: None,
             authorization: Vec::new(),
@@ -280,13 +281,17 @@ fn diagnostics(plan: &Plan) -> Vec<Diagnostic> {
     let of_plan = plan.blocked.iter().filter_map(diagnostic);
     let of_meshes = plan.meshes.iter().flat_map(|mesh| {
         let key = ResourceKey::mesh(&mesh.mesh);
-        mesh.blocked.iter().filter_map(move |blocked| {
+        let of_mesh = move |blocked: &Blocked| {
             let on = match blocked {
                 Blocked::RootTooShort { resource, .. } => resource,
                 _ => &key,
             };
             Some(diagnostic(blocked)?.on_resource(on))
-        })
+        };
+        // It keeps nothing of the revision from being stored.
+        let stopped = mesh.stopped.iter().filter_map(of_mesh.clone());
+        let stopped = stopped.map(Diagnostic::into_warning);
+        mesh.blocked.iter().filter_map(of_mesh).chain(stopped)
     });
     of_plan.chain(of_meshes).collect()
 }

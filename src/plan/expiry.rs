@@ -14,7 +14,8 @@ pub const HINT: &str = "provide a root that lives longer (years are usual), or g
 #[must_use]
 pub fn too_short(mesh: &MeshState, given: Circumstances<'_>) -> Option<(Blocked, Timestamp)> {
     let goal = Goal::of(mesh, given.issuing, given.now)?;
-    let blocked = judge(mesh, Some(&goal), &goal, given.issuing, given.now).err()?;
+    let judged = judge(mesh, Some(&goal), &goal, given.issuing, given.now);
+    let blocked = judged.unwrap_or_else(Some)?;
     match blocked {
         Blocked::RootTooShort { ends, needs, .. } => Some((blocked, ends - needs.0)),
         _ => None,
@@ -26,18 +27,22 @@ pub fn too_short(mesh: &MeshState, given: Circumstances<'_>) -> Option<(Blocked,
 ///
 /// It has to live on for one leaf and one rotation, which takes no longer than
 /// leaves live: then nobody holds a leaf of the earlier root. That is asked
-/// again for as long as it does not sign: a gate may wait for any time.
+/// again for as long as it does not sign: a gate may wait for any time. One
+/// that is valid and outlives the authority that signs is the better of both.
+///
+/// Returns why it does not come to sign where the mesh wants it already: only
+/// that stops then, and everything else goes on.
 ///
 /// # Errors
 ///
-/// [`Blocked::RootTooShort`] where it does not.
+/// [`Blocked::RootTooShort`] where the mesh would come to want it.
 pub(super) fn judge(
     current: &MeshState,
     before: Option<&Goal>,
     goal: &Goal,
     issuing: Issuing,
     now: Timestamp,
-) -> Result<(), Blocked> {
+) -> Result<Option<Blocked>, Blocked> {
     let wanted_before = before.is_some_and(|it| it.enabled && it.target == goal.target);
     let is_secured = current.progress.posture.has_identities();
     let is_active = Situation::of(current).active() == Some(goal.target);
@@ -45,14 +50,21 @@ pub(super) fn judge(
     let signs = is_active && (is_secured || wanted_before);
     let provided = goal.provided.get(&goal.target).filter(|_| goal.enabled);
     let Some(provided) = provided.filter(|_| !signs) else {
-        return Ok(());
+        return Ok(None);
     };
     let ends = provided.certificate.not_after;
     let needs = issuing.leaf_lifetime * 2;
     if ends.since(now) >= needs {
-        return Ok(());
+        return Ok(None);
     }
-    Err(Blocked::RootTooShort {
+    // One without a certificate only stands for one that a store has.
+    let active = current.active_authority();
+    let active = active.filter(|it| !it.certificate.is_empty() && (is_secured || wanted_before));
+    let outlives = active.is_some_and(|it| it.not_after < ends);
+    if outlives && provided.certificate.is_valid(now) {
+        return Ok(None);
+    }
+    let short = Blocked::RootTooShort {
         resource: ResourceKey {
             mesh: current.name.clone(),
             kind: Kind::ProvidedCa,
@@ -60,5 +72,10 @@ pub(super) fn judge(
         },
         ends,
         needs: HumanDuration(needs),
-    })
+    };
+    if wanted_before {
+        Ok(Some(short))
+    } else {
+        Err(short)
+    }
 }

@@ -35,7 +35,7 @@ pub(super) struct Wanted {
 ///
 /// - [`Blocked::CaChangeForbidden`] where another authority would sign while
 ///   mTLS is enabled and that is forbidden.
-/// - [`Blocked::RootTooShort`] where one would come to sign that ends soon.
+/// - [`Blocked::RootTooShort`] where one would come to be wanted that ends soon.
 /// - [`Blocked::Invalid`] where the Mesh names no CA that is there.
 pub(super) fn plan(
     plan: &mut MeshPlan,
@@ -70,7 +70,7 @@ pub(super) fn plan(
         return Err(Blocked::CaChangeForbidden);
     }
     let (issuing, now) = (given.issuing, given.now);
-    expiry::judge(current, before.as_ref(), &goal, issuing, now)?;
+    plan.stopped = expiry::judge(current, before.as_ref(), &goal, issuing, now)?;
     let naming = Naming {
         after: &after,
         before: before.as_ref(),
@@ -171,7 +171,14 @@ impl MeshPlan {
             transition.approved = naming.approved(transition);
         }
         let witness = witness(naming.after, &progress, given);
-        let course = course(&situation, naming.goal, &witness);
+        let mut course = course(&situation, naming.goal, &witness);
+        if self.stopped.is_some() {
+            let ends = course
+                .stages
+                .iter()
+                .position(|(stage, _)| hands_over(stage));
+            course.due = course.due.min(ends.unwrap_or(course.due));
+        }
         // What is staged is there before anything is written that names it.
         let staged = course.stages.iter().take(course.due);
         let staged = staged.take_while(|(stage, _)| stage.moves.iter().all(is_staging));
@@ -242,6 +249,13 @@ impl MeshPlan {
             replaces: naming.replaces(current, witness.now),
         })
     }
+}
+
+/// Whether another authority comes to sign, or connections become plaintext
+/// for that: until it has signed, nothing else is secured in another way.
+fn hands_over(stage: &Stage) -> bool {
+    let hands_over = |step: &Move| matches!(step, Move::Activate(_) | Move::Secure(_));
+    stage.moves.iter().any(hands_over)
 }
 
 fn is_staging(step: &Move) -> bool {

@@ -30,6 +30,9 @@ pub struct Goal {
     pub enabled: bool,
     /// The authority that is to sign.
     pub target: Key,
+    /// Whether it may come to sign now. In a mesh that is disabled, one that is
+    /// not valid does not: nobody needs it, and the store would refuse it.
+    pub may_sign: bool,
     /// How another authority comes to sign.
     pub strategy: Strategy,
     /// The provided authorities of the mesh: they are kept, staged at least.
@@ -60,9 +63,12 @@ impl Goal {
         } else {
             mesh.progress.rules.strategy
         };
+        let mut named = provided.iter().filter(|(key, _)| *key == target);
+        let is_valid = named.all(|(_, it)| it.certificate.is_valid(now));
         Some(Self {
             enabled: wanted.enabled,
             target,
+            may_sign: wanted.enabled || is_valid,
             strategy,
             provided: provided.into_iter().collect(),
         })

@@ -19,7 +19,7 @@ pub struct Stage {
 /// - First all that is to be trusted some day is staged.
 /// - What was prepared and is not wanted any more is withdrawn.
 /// - In plaintext the authority changes at once. Otherwise it changes under
-///   both roots, whatever the posture.
+///   both roots, whatever the posture. Not to one that may not sign.
 /// - Then the posture goes to where it is to be, one after the other.
 /// - What has signed and is not wanted leaves the bundle last, once nobody
 ///   needs it and every connection that it authenticated has ended.
@@ -58,7 +58,7 @@ fn moves(situation: &Situation, goal: &Goal) -> Option<Vec<Move>> {
     let active = situation.active();
     let is_idle = situation.posture == Posture::Plaintext;
     // In the strategy `disableFirst`, and before it is disabled, the authority changes in plaintext.
-    let changes = active != Some(goal.target);
+    let changes = goal.may_sign && active != Some(goal.target);
     if changes && (is_idle || posture != Posture::Plaintext) {
         return Some(hand_over(situation, goal.target, active));
     }

@@ -28,6 +28,7 @@ fn goal(enabled: bool, target: Key, strategy: Strategy) -> Goal {
     Goal {
         enabled,
         target,
+        may_sign: true,
         strategy,
         provided: BTreeMap::new(),
     }

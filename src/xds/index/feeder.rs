@@ -70,13 +70,12 @@ impl Feeder {
                 last = self.held();
             }
             // It has a newer one of another replica, and nobody waits for it
-            // to give the older one up again.
-            if let Some(held) = &last
-                && acknowledged_leaf(&self.evidence, &self.dataplane) > Some(held.spec.mark)
-            {
-                last = None;
-            }
-            let until = can_wait(&view, signer, last.as_ref(), clock::now());
+            // to give the older one up again. That is better than none, though,
+            // where none can be issued here.
+            let known = acknowledged_leaf(&self.evidence, &self.dataplane);
+            let may_wait = |last: &&Last| known <= Some(last.spec.mark);
+            let can_do = last.as_ref().filter(may_wait);
+            let until = can_wait(&view, signer, can_do, clock::now());
             let wake_at = if let (Some(until), false) = (until, has_turn) {
                 turn.get_or_insert_with(|| Box::pin(self.leaves.turn()));
                 Some(until)

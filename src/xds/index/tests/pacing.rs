@@ -219,6 +219,33 @@ async fn who_has_acknowledged_a_newer_leaf_elsewhere_is_given_no_older_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_older_leaf_is_better_than_none_where_no_newer_one_can_be_issued() {
+    let mut case = slow().await;
+    let web = case.stream("one", "web").await;
+    let (old, ..) = told(&web);
+    let new = case.activate(2);
+    drop(web);
+    acknowledge(&case, 1);
+    // The key of the one that signs now does not open here.
+    let mut signer = None;
+    case.state.send_modify(|serving| {
+        signer = Arc::make_mut(serving).signers.remove(&new);
+    });
+    let mut web = case.stream("one", "web").await;
+    assert_eq!(told(&web), (old, 0, 1, 1));
+    // Once it does, nothing is waited for.
+    case.state.send_modify(|serving| {
+        let signers = &mut Arc::make_mut(serving).signers;
+        signers.insert(new, signer.take().unwrap());
+    });
+    let start = Instant::now();
+    case.publish();
+    wait_for(&mut web, 1, 1).await;
+    assert_eq!(told(&web), (new, 1, 1, 1));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_learnt_too_late_of_a_newer_leaf_makes_it_wait_no_longer() {
     let mut case = slow().await;
     let mut web = case.stream("one", "web").await;

@@ -273,7 +273,8 @@ fn a_dataplane_is_deleted_and_comes_back_while_the_authority_changes() {
 fn who_is_away_for_long_is_passed_over_and_who_is_briefly_is_not() {
     check(Run {
         starts: vec![ignoring(Ca::Builtin)],
-        wants: vec![ignoring(Ca::X), ignoring(Ca::Builtin)],
+        wants: vec![ignoring(Ca::X)],
+        commits: 1,
         troubles: 2,
         ..two()
     });

@@ -136,8 +136,9 @@ impl ControlPlane {
             config: Arc::new(config),
             ready: ready_receiver,
         };
+        // Before anyone can write: the task may begin later.
+        let mut news = kept.news();
         runtime.spawn(async move {
-            let mut news = kept.news();
             while news.changed().await.is_ok() {
                 let current = Arc::new(kept.load().await.unwrap());
                 let signers = std::collections::BTreeMap::new();

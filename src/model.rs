@@ -29,7 +29,7 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use dataplane::{Dataplane, Gateway, Inbound, Networking, Outbound, Role, Tags};
 pub use diagnostic::{Diagnostic, Location, Severity};
 pub use digest::{AuthorityId, BundleId, Digest, InvalidDigest, SpkiId};
-pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence, combine, together};
+pub use evidence::{Acknowledgement, Evidence, Nack, ProxyEvidence, combine, connected, together};
 pub use history::{
     AcknowledgedBy, AcknowledgedPart, EndedTransition, HistoryEntry, PassedGate, PassedOver,
     PassedOverBecause, SourceStatus, Standing,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityId, BundleId, DataplaneId, Digest, Marks, Part, Timestamp};
+use super::{AuthorityId, BundleId, DataplaneId, Digest, Marks, MeshName, Part, Timestamp};
 
 /// What one proxy has acknowledged, and whether it is connected.
 ///
@@ -196,3 +196,13 @@ impl ProxyEvidence {
 
 /// What every known proxy has acknowledged. Cheap to copy.
 pub type Evidence = BTreeMap<DataplaneId, Arc<ProxyEvidence>>;
+
+/// The proxies of a mesh that are connected, in the order of their names.
+pub fn connected<'a>(
+    evidence: &'a Evidence,
+    mesh: &'a MeshName,
+) -> impl Iterator<Item = &'a DataplaneId> {
+    let of_mesh = evidence.values().filter(|it| it.dataplane.mesh == *mesh);
+    let connected = of_mesh.filter(|it| it.connected_since.is_some());
+    connected.map(|it| &it.dataplane)
+}

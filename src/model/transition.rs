@@ -197,19 +197,6 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Those of a mesh that is created in a store of this generation: above all
-    /// that one of its name had before, for no write raises a mark by as much.
-    #[must_use]
-    pub fn born_in(store: Generation) -> Self {
-        let first = store.0 << 16;
-        Self {
-            bundle: first,
-            leaf: first,
-            inbounds: first,
-            outbounds: first,
-        }
-    }
-
     /// The mark of a part.
     #[must_use]
     pub fn of(&self, part: Part) -> u64 {
@@ -257,6 +244,27 @@ pub struct Progress {
     /// The transition that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
+}
+
+impl Progress {
+    /// That of a mesh that is created in a store of this generation. What it counts
+    /// begins above all that one of its name had before, for no write raises it by
+    /// as much.
+    #[must_use]
+    pub fn born_in(store: Generation) -> Self {
+        let first = store.0 << 16;
+        Self {
+            marks: Marks {
+                bundle: first,
+                leaf: first,
+                inbounds: first,
+                outbounds: first,
+            },
+            drained: first,
+            deletions: first,
+            ..Self::default()
+        }
+    }
 }
 
 /// [`TransitionSettings`] without a gap.

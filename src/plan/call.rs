@@ -13,6 +13,7 @@ use crate::ca::CertificateInfo;
 use crate::model::{
     AuthorityState, CaSpec, DataplaneId, Desired, DesiredMesh, DesiredResource, Evidence, Kind,
     Location, MeshName, MeshState, Origin, Resource, ResourceKey, Revision, Rules, SourceName,
+    connected,
 };
 use crate::transition::{Goal, Key};
 
@@ -246,10 +247,7 @@ fn mesh_may_go(current: &MeshState, evidence: &Evidence) -> Result<(), CallRefus
     if !resources.is_empty() {
         return Err(CallRefused::Dependents { resources });
     }
-    let connected = evidence
-        .values()
-        .filter(|proxy| proxy.dataplane.mesh == current.name && proxy.connected_since.is_some());
-    let dataplanes: Vec<DataplaneId> = connected.map(|proxy| proxy.dataplane.clone()).collect();
+    let dataplanes: Vec<DataplaneId> = connected(evidence, &current.name).cloned().collect();
     if !dataplanes.is_empty() {
         return Err(CallRefused::DataplanesConnected { dataplanes });
     }

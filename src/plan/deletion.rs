@@ -1,7 +1,9 @@
 //! What a revision may delete, and in which order.
 
 use super::{Blocked, Change, Plan};
-use crate::model::{DataplaneId, DeletionPolicy, Desired, Evidence, Kind, MeshState, ResourceKey};
+use crate::model::{
+    DataplaneId, DeletionPolicy, Desired, Evidence, Kind, MeshState, ResourceKey, connected,
+};
 
 /// The resources that are deleted beside the Mesh, dependents first.
 pub(super) fn in_order(changes: &[Change]) -> Vec<ResourceKey> {
@@ -48,12 +50,7 @@ pub(super) fn obstacles(
         if !others.is_empty() {
             blocked.push(Blocked::OwnedByOthers { resources: others });
         }
-        let connected: Vec<DataplaneId> = evidence
-            .values()
-            .filter(|proxy| proxy.dataplane.mesh == current.name)
-            .filter(|proxy| proxy.connected_since.is_some())
-            .map(|proxy| proxy.dataplane.clone())
-            .collect();
+        let connected: Vec<DataplaneId> = connected(evidence, &current.name).cloned().collect();
         if !connected.is_empty() {
             blocked.push(Blocked::DataplanesConnected {
                 dataplanes: connected,

@@ -10,8 +10,8 @@ use super::{MeshWrite, Operation};
 use crate::ca::CertificateInfo;
 use crate::model::{
     Authority, AuthorityId, AuthorityOrigin, AuthorityState, CaSpec, DataplaneId, Evidence,
-    Generation, Kind, Marks, MeshState, Posture, Resource, ResourceKey, ResourceName, SealedKey,
-    StoredResource, Strategy, Timestamp, Transition,
+    Generation, Kind, MeshState, Posture, Progress, Resource, ResourceKey, ResourceName, SealedKey,
+    StoredResource, Strategy, Timestamp, Transition, connected,
 };
 use crate::transition::{Key, Move, Situation, Witness};
 
@@ -22,8 +22,8 @@ mod refusal;
 mod tests;
 
 /// Applies `write` to `current` and returns the mesh as it will be, its
-/// generation not set yet, in a store that was not written before. A mesh without resources is gone: it comes back as
-/// [`MeshState::absent`].
+/// generation not set yet, in a store that was not written before. A mesh without
+/// resources is gone: it comes back as [`MeshState::absent`].
 ///
 /// `evidence` is what the proxies of this mesh have acknowledged; it is looked
 /// at only where [`needs_evidence`] says so.
@@ -69,20 +69,17 @@ pub(super) fn decide<'a>(
     store: Generation,
     now: Timestamp,
 ) -> Result<Admitted<'a>, Refusal> {
-    let mut situation = Situation::of(current);
     let mut next = MeshState {
         name: write.mesh.clone(),
         ..current.clone()
     };
     if current.mesh().is_none() {
         // What was acknowledged of another mesh of this name proves nothing.
-        situation.marks = Marks::born_in(store);
-        situation.drained = situation.marks.leaf;
-        next.progress.deletions = store.0 << 16;
+        next.progress = Progress::born_in(store);
     }
     let mut draft = Draft {
         before: current,
-        situation,
+        situation: Situation::of(&next),
         next,
         keys: BTreeMap::new(),
         opens: None,
@@ -358,11 +355,9 @@ fn approved(transition: Option<&Transition>) -> BTreeSet<ResourceName> {
 
 /// A mesh goes with its keys, and so only once no proxy of it is connected.
 fn nobody_left_behind(current: &MeshState, evidence: &Evidence) -> Result<(), Refusal> {
-    let dataplanes: Vec<DataplaneId> = evidence
-        .values()
-        .filter(|proxy| proxy.connected_since.is_some())
-        .map(|proxy| &proxy.dataplane)
-        .filter(|it| it.mesh == current.name && current.dataplane(&it.name).is_some())
+    let connected = connected(evidence, &current.name);
+    let dataplanes: Vec<DataplaneId> = connected
+        .filter(|it| current.dataplane(&it.name).is_some())
         .cloned()
         .collect();
     if dataplanes.is_empty() {

@@ -133,8 +133,8 @@ impl EvidenceBoard {
             let mut entry = Entry::new(evidence);
             if entry.evidence.connected_since.is_some() {
                 record::orphan(entry.change(Unsaved::Evidence), leaf_lifetime, now);
-            } else if record::is_to_expect(&entry.evidence, now) {
-                record::expect(entry.change(Unsaved::Evidence), now);
+            } else if record::had_nowhere_before(&entry.evidence, now) {
+                entry.change(Unsaved::Evidence).expected_since = Some(now);
             }
             entries.insert(id, entry);
         }

@@ -70,9 +70,9 @@ impl Others {
     pub(super) fn put(&mut self, record: &Arc<ProxyEvidence>) -> bool {
         let mut record = Arc::clone(record);
         if let Some(since) = self.since
-            && record::is_to_expect(&record, since)
+            && record::had_nowhere_before(&record, since)
         {
-            record::expect(Arc::make_mut(&mut record), since);
+            Arc::make_mut(&mut record).expected_since = Some(since);
         }
         let known = self.proxies.entry(record.dataplane.clone()).or_default();
         known.whole = None;

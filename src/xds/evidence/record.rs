@@ -174,18 +174,9 @@ pub(super) fn orphan(evidence: &mut ProxyEvidence, leaf_lifetime: Duration, now:
     doubt(evidence, Part::Bundle);
 }
 
-/// Notes since when there is a control plane that a proxy could come back to
-/// which has left, where it may hold a leaf. Returns whether that is new.
-pub(super) fn expect(evidence: &mut ProxyEvidence, since: Timestamp) -> bool {
-    let is_new = is_to_expect(evidence, since);
-    if is_new {
-        evidence.expected_since = Some(since);
-    }
-    is_new
-}
-
-/// Whether [`expect`] has something to note.
-pub(super) fn is_to_expect(evidence: &ProxyEvidence, since: Timestamp) -> bool {
+/// Whether a proxy that may hold a leaf left before there was a control plane that
+/// it could come back to.
+pub(super) fn had_nowhere_before(evidence: &ProxyEvidence, since: Timestamp) -> bool {
     evidence.away_since().is_some_and(|away| away < since)
         && evidence.may_hold_until().is_some_and(|end| end > since)
 }
